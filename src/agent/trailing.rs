@@ -6,7 +6,7 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::target::Numbering;
-use crate::sys::host;
+use crate::sys::{host, random};
 use crate::telemetry::message::Message;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::hex;
@@ -30,7 +30,10 @@ pub(super) fn open(
     let (mut notices, mut kept) = (Vec::new(), None);
     if !options.dry_run {
         match watchdog.dir(AT_START, || Store::open(dir, &host)) {
-            Ok(found) => kept = Some(found),
+            Ok(mut found) => {
+                notices.append(&mut found.0.notices);
+                kept = Some(found);
+            }
             Err(error) => notices.push(Message::TrailUnkept {
                 error: error.to_string(),
             }),
@@ -64,6 +67,7 @@ pub(super) fn numbering(trail: &Opened) -> Numbering {
     Numbering {
         stream: saved.stream.as_str().into(),
         base: saved.next,
+        start: random::of_this_start() as u32,
     }
 }
 

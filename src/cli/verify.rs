@@ -3,8 +3,8 @@
 //! With `--json` it prints one object, whose names are stable: `explained`; `others`, lines of no stream; `unreadable`,
 //! lines that are not JSON objects; and `streams`, each with `stream`, `host`, `from` and `to` (the times of its first
 //! and last record), `events`, `numbers` (those that should be there), `seen`, `doubled`, `missing`, `owned` (by
-//! reason), `killed`, `unexplained` and `missing_records`. Sets of numbers are texts such as `3-5,9`; `seen` and
-//! `doubled` are counts.
+//! reason), `counted` (of which a record only says how many there are), `killed`, `unexplained`, `missing_records` and
+//! `conflicting_records`. Sets of numbers are texts such as `3-5,9`; `seen` and `doubled` are counts.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -16,14 +16,17 @@ use serde_json::{Map, Value, json};
 use crate::cli::terminal::{print, shown};
 use crate::config::error::CommandError;
 use crate::config::options::VerifyOptions;
-use crate::framer::{Frame, Framer};
+use crate::framer::{Frame, Framer, MAX_DEPTH};
 use crate::sys::exit;
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
+use crate::trail::RESENT;
 use crate::trail::verify::{Found, Stream};
 
 /// The most bytes of an event, with all that an export wraps around it.
 const MAX_EVENT: usize = 64 << 20;
+/// How many levels an export wraps around an event.
+const WRAPPING: usize = 8;
 
 /// How many ranges of a set are shown to people.
 const SHOWN: usize = 20;
@@ -53,6 +56,7 @@ fn read(path: &Path, found: &mut Found) -> io::Result<()> {
     };
     // One line for each event, an array, or objects that span several lines.
     let mut framer = Framer::new(MAX_EVENT);
+    framer.set_max_depth(MAX_DEPTH + WRAPPING);
     loop {
         let count = match export.read(framer.space()) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -87,12 +91,14 @@ fn as_json(found: &Found) -> Value {
             "events": stream.events,
             "numbers": stream.expected().to_string(),
             "seen": stream.seen.count(),
-            "doubled": stream.doubled,
+            "doubled": stream.doubled.count(),
             "missing": stream.missing().to_string(),
             "owned": owned.collect::<Map<_, _>>(),
+            "counted": stream.counted().to_string(),
             "killed": stream.killed.to_string(),
             "unexplained": stream.unexplained().to_string(),
             "missing_records": stream.lost_records().to_string(),
+            "conflicting_records": stream.conflicts().to_string(),
         })
     });
     json!({
@@ -117,7 +123,7 @@ fn missing_by_reason(stream: &Stream) -> impl Iterator<Item = (&str, Ranges)> {
 fn listed(numbers: &Ranges) -> String {
     let ranges = numbers.iter();
     let first: Ranges = ranges.take(SHOWN).collect();
-    let more = numbers.iter().count() - first.iter().count();
+    let more = numbers.len() - first.len();
     match more {
         0 => first.to_string(),
         more => format!("{first} and {more} more ranges"),
@@ -136,6 +142,9 @@ fn as_text(found: &Found) -> String {
     text += match found.is_explained() {
         true => "all is explained\n",
         false if found.streams.is_empty() => "no stream of a trail is in it\n",
+        false if found.lacks_numbers() => {
+            "no event of the export has a number: nothing is known about them\n"
+        }
         false => "NOT all is explained\n",
     };
     text
@@ -151,48 +160,68 @@ fn block(name: &str, stream: &Stream) -> String {
         shown(&to)
     );
     let mut line = |name: &str, rest: String| text += &format!("  {name:12}{rest}\n");
-    let repeated = match stream.doubled {
+    let repeated = match stream.doubled.count() {
         0 => String::new(),
         times => format!("; {} came more than once", Events(times)),
     };
     let numbers = match stream.has_events() {
         true => {
-            let (numbers, seen) = (listed(&stream.expected()), Events(stream.seen.count()));
-            format!("{numbers}: {seen} seen{repeated}")
+            let (numbers, seen) = (listed(&stream.expected()), Events(stream.present()));
+            let more = match stream.seen.count() - stream.present() {
+                0 => String::new(),
+                more => format!(", and {more} more that no record calls final"),
+            };
+            format!("{numbers}: {seen} seen{more}{repeated}")
         }
         false => {
-            format!("no events in this export: only the trail's own records were checked{repeated}")
+            format!("no event here has one: only the trail's own records were checked{repeated}")
         }
     };
     line("numbers", numbers);
-    for (reason, numbers) in missing_by_reason(stream) {
-        let (lost, numbers) = (Events(numbers.count()), listed(&numbers));
-        line(
-            "explained",
-            format!(
-                "{lost} lost ({}), which the trail says: {numbers}",
-                shown(reason)
-            ),
-        );
-    }
-    if !stream.killed.is_empty() {
-        let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with others";
-        line("unknown", format!("{}: {what}", listed(&stream.killed)));
-    }
-    let unexplained = stream.unexplained();
-    if !unexplained.is_empty() {
-        let (lost, numbers) = (Events(unexplained.count()), listed(&unexplained));
-        line(
-            "MISSING",
-            format!("{lost}, which nobody explains: {numbers}"),
-        );
-    }
-    let records = stream.lost_records();
-    if !records.is_empty() {
-        line(
-            "MISSING",
-            format!("records of the trail: {}", listed(&records)),
-        );
+    for (name, numbers, what) in findings(stream) {
+        if !numbers.is_empty() {
+            line(name, what);
+        }
     }
     text
+}
+
+/// What is said about sets of numbers, unless they are empty.
+fn findings(stream: &Stream) -> Vec<(&'static str, Ranges, String)> {
+    let explained = missing_by_reason(stream).map(|(reason, numbers)| {
+        let (lost, list) = (Events(numbers.count()), listed(&numbers));
+        let what = match reason {
+            RESENT => format!("numbers of records that were sent again: {list}"),
+            _ => format!(
+                "{lost} lost ({}), which the trail says: {list}",
+                shown(reason)
+            ),
+        };
+        ("explained", numbers, what)
+    });
+    let mut all: Vec<_> = explained.collect();
+    let mut add = |name, numbers: Ranges, what: &dyn Fn(Events, String) -> String| {
+        let what = what(Events(numbers.count()), listed(&numbers));
+        all.push((name, numbers, what));
+    };
+    add("explained", stream.counted(), &|lost, list| {
+        format!("{lost} lost, of which the trail says how many, but not which: {list}")
+    });
+    add("unknown", stream.killed.clone(), &|_, list| {
+        let what = "the agent was killed; what was given of these and did not arrive is lost, or was sent again with \
+                    others";
+        format!("{list}: {what}")
+    });
+    add("MISSING", stream.unexplained(), &|lost, list| {
+        format!("{lost}, which nobody explains: {list}")
+    });
+    add("DOUBTFUL", stream.conflicts(), &|_, list| {
+        let what = "several records have this number: two agents write this stream, as with a copied state \
+                    directory, or somebody else writes records";
+        format!("{list}: {what}")
+    });
+    add("MISSING", stream.lost_records(), &|_, list| {
+        format!("records of the trail: {list}")
+    });
+    all
 }

@@ -14,7 +14,7 @@ pub struct TrailOptions {
     /// Number events, and send records of losses, so that the archive shows what is missing
     ///
     /// Records of starts, stops and counts are sent too. With --format hec, events have the indexed fields audit_stream
-    /// and audit_seq; before _bulk's {"create":{}} an _id of both; otherwise requests have the headers X-Audit-Stream and
+    /// and audit_seq; before _bulk's {"create":{}} an _id with both; otherwise requests have the headers X-Audit-Stream and
     /// X-Audit-Seq. `s3-audit-webhook verify` checks an export.
     #[arg(long, value_parser = parse_switch)]
     pub trail: bool,

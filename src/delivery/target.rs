@@ -17,6 +17,8 @@ pub struct Numbering {
     pub stream: Arc<str>,
     /// The number of the first event that was queued.
     pub base: u64,
+    /// Differs from start to start, also between those that continue from copies of one state directory.
+    pub start: u32,
 }
 
 /// Where bodies go.

@@ -18,8 +18,7 @@
 //!   Up to 64 KiB of the other stream's lines may be between two of them;
 //! - a line that begins, after framing, with `#` or `//`: a comment, whatever is in it.
 //!
-//! A header has at most 2048 bytes. All other bytes before an object are garbage: they are counted, and the object is
-//! taken all the same.
+//! A header has at most 2048 bytes. Other bytes before an object are garbage: they are counted, the object is taken.
 //!
 //! # Losses
 //!
@@ -201,6 +200,11 @@ impl Framer {
         Framer::with_buffer(max_event, b'[', Buffer::default())
     }
 
+    /// Takes objects that are nested this deep, instead of [`MAX_DEPTH`].
+    pub fn set_max_depth(&mut self, max_depth: usize) {
+        self.scanner = Scanner::new(max_depth);
+    }
+
     fn with_buffer(max_event: usize, opening: u8, buffer: Buffer) -> Self {
         Framer {
             buffer,
@@ -311,8 +315,7 @@ impl Framer {
         }
     }
 
-    /// The next frame, or `None` if more bytes are needed (after [`end`](Self::end): if there is
-    /// nothing more).
+    /// The next frame, or `None` if more bytes are needed (after [`end`](Self::end): if there is nothing more).
     #[expect(
         clippy::should_implement_trait,
         reason = "a frame borrows from the framer"

@@ -77,7 +77,12 @@ impl Ranges {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The same, for numbers of events that are here.
+    /// How many ranges it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The same as [`count`](Self::count), for numbers of events that are here.
     pub fn events(&self) -> usize {
         usize::try_from(self.count()).unwrap_or(usize::MAX)
     }

@@ -28,6 +28,14 @@ use crate::text::ranges::Ranges;
 /// After the first loss of a kind was recorded, further ones are added up for this long.
 const GATHER: Duration = Duration::from_secs(10);
 
+/// A record has at most this many ranges of numbers: servers reject or cut off long events, Splunk beyond 10,000 bytes.
+const MAX_RANGES: usize = 400;
+
+/// The reason for gaps that are no losses: what was lost are records, which are sent again.
+pub const RESENT: &str = "resent";
+/// The reason of what the webhook rejects.
+const REJECTED: &str = "rejected";
+
 /// Assigns numbers.
 pub trait Numbers {
     /// Queues a record. Returns its number; `None` if that can't be done now.
@@ -67,6 +75,9 @@ pub struct Trail {
     next_trial: Duration,
     /// The counts of earlier starts.
     before: record::Totals,
+    /// How many records were rejected, as far as the counts have it for sure; and the others.
+    resent: u64,
+    newly_resent: u64,
 }
 
 impl Trail {
@@ -87,6 +98,8 @@ impl Trail {
             next_gaps: Duration::ZERO,
             next_trial: interval,
             before: saved.totals.clone(),
+            resent: 0,
+            newly_resent: 0,
             saved,
         };
         let mut start = json!({
@@ -117,7 +130,9 @@ impl Trail {
             self.try_again();
         }
         let is_due = view.elapsed >= self.next_checkpoint;
-        if view.is_forwarding && (is_due || view.elapsed >= self.next_gaps) {
+        let are_many = |gap: &Gap| gap.numbers.len() >= MAX_RANGES;
+        let are_many = self.saved.gaps.values().any(are_many);
+        if view.is_forwarding && (is_due || are_many || view.elapsed >= self.next_gaps) {
             self.next_gaps = view.elapsed + GATHER;
             self.record_gaps(queue, view);
             // It says up to where all is delivered or accounted for. If none can be delivered, one is enough.
@@ -168,7 +183,10 @@ impl Trail {
         let (next, last_final) = view.numbers;
         self.saved.next = self.base + next;
         self.saved.last_final = self.base + last_final;
-        self.saved.totals = self.before.plus(&view.balance);
+        // The counts may be a moment older than what is known of rejected records.
+        self.resent += std::mem::take(&mut self.newly_resent);
+        let left = view.balance.buffered();
+        self.saved.totals = self.before.plus(&view.balance, self.resent, left);
     }
 
     fn try_again(&mut self) {
@@ -182,17 +200,26 @@ impl Trail {
         let base = self.base;
         for ((source, reason), mut gap) in losses {
             // A record that is lost has explained nothing: it is sent again, with another number.
+            let mut resent = Gap {
+                last: gap.last,
+                ..Gap::at(gap.first)
+            };
             for entry in &mut self.saved.outbox {
-                if entry.seq.is_some_and(|seq| gap.numbers.contains(seq)) {
-                    (entry.seq, entry.is_rejected) = (None, true);
+                let Some(seq) = entry.seq.filter(|seq| gap.may_contain(*seq)) else {
+                    continue;
+                };
+                (entry.seq, entry.is_rejected) = (None, true);
+                if reason == REJECTED && gap.numbers.contains(seq) {
+                    gap.numbers.remove(seq..seq + 1);
+                    resent.numbers.add(seq..seq + 1);
                 }
             }
-            let numbers = gap.numbers.iter();
-            gap.numbers = numbers
-                .map(|range| base + range.start..base + range.end)
-                .collect();
-            if gap.events() > 0 {
-                self.saved.add_gap((source, reason), gap);
+            self.newly_resent += resent.events();
+            let resent_key = (String::new(), RESENT.to_owned());
+            for (key, gap) in [((source, reason), gap), (resent_key, resent)] {
+                if gap.events() > 0 {
+                    self.saved.add_gap(key, gap.above(base));
+                }
             }
         }
         let last_final = view.numbers.1;
@@ -215,7 +242,10 @@ impl Trail {
                     gap.numbers
                         .add(self.base + numbers.start..self.base + numbers.end);
                     self.saved.next = self.saved.next.max(self.base + numbers.end);
-                    self.add("gap", key, record::gap(&source, &reason, &gap), view);
+                    for part in gap.parts(MAX_RANGES) {
+                        let gap = record::gap(&source, &reason, &part);
+                        self.add("gap", key.clone(), gap, view);
+                    }
                 }
                 None => self.saved.add_gap((source, reason), gap),
             }
@@ -229,7 +259,7 @@ impl Trail {
     /// The counts since the stream began, and how far it has got.
     fn balance(&self, view: &View) -> Value {
         let (next, last_final) = view.numbers;
-        let mut balance = self.before.plus(&view.balance).json();
+        let mut balance = self.before.plus(&view.balance, self.resent, 0).json();
         balance.insert("buffered".into(), view.balance.buffered().into());
         balance.insert("first".into(), self.base.into());
         balance.insert("last".into(), (self.base + next).saturating_sub(1).into());

@@ -3,7 +3,7 @@
 //! Each is a JSON object with `s3_audit_webhook`, its kind; `v`, the version of this format, in which readers must
 //! ignore unknown members; `time`, `host`, `stream`; and `record`, its number among the stream's records.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_rfc3339_millis;
 use serde_json::{Map, Value, json};
@@ -40,22 +40,27 @@ pub fn line(
 
 /// RFC 3339, with milliseconds.
 pub fn time(at: SystemTime) -> String {
-    format_rfc3339_millis(at).to_string()
+    // Formatting panics before 1970 and beyond the year 9999.
+    let latest = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    format_rfc3339_millis(at.clamp(UNIX_EPOCH, latest)).to_string()
 }
 
 /// What a record of losses says.
 pub fn gap(source: &str, reason: &str, gap: &Gap) -> Value {
-    let mut gap = json!({
+    let mut gap_json = json!({
         "reason": reason,
-        "events": gap.numbers.count(),
+        "events": gap.events(),
         "numbers": gap.numbers.to_string(),
         "from": time(gap.first),
         "to": time(gap.last),
     });
-    if !source.is_empty() {
-        gap["source"] = source.into();
+    if gap.scattered > 0 {
+        gap_json["within"] = gap.within.to_string().into();
     }
-    gap
+    if !source.is_empty() {
+        gap_json["source"] = source.into();
+    }
+    gap_json
 }
 
 /// Counts since a stream began.
@@ -72,14 +77,17 @@ const NAMES: [&str; 6] = [
 ];
 
 impl Totals {
-    /// The counts of earlier starts plus these.
-    pub fn plus(&self, balance: &Balance) -> Totals {
+    /// The counts of earlier starts plus these. `resent` records were rejected, and are received again; `left` events
+    /// that are not final are not counted: they are lost with this start, or received again by the next one.
+    pub fn plus(&self, balance: &Balance, resent: u64, left: u64) -> Totals {
+        let of_recovered = balance.recovered.min(left);
+        let not_received = resent + left - of_recovered;
         let now = [
-            balance.received(),
-            balance.recovered,
+            balance.received().saturating_sub(not_received),
+            balance.recovered - of_recovered,
             balance.delivered,
             balance.dropped(),
-            balance.rejected,
+            balance.rejected.saturating_sub(resent),
             balance.filtered(),
         ];
         let mut totals = self.clone();

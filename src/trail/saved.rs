@@ -119,6 +119,8 @@ impl Saved {
                 "reason": reason,
                 "unnumbered": gap.unnumbered,
                 "numbers": gap.numbers.to_string(),
+                "scattered": gap.scattered,
+                "within": gap.within.to_string(),
                 "first": seconds(gap.first),
                 "last": seconds(gap.last),
             })
@@ -141,13 +143,17 @@ impl Saved {
     /// Reads what was saved; `None` if it is damaged.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
-        let number = |name: &str| value[name].as_u64();
+        // Nothing counts as far as this.
+        let number = |name: &str| value[name].as_u64().filter(|number| *number < 1 << 62);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let gaps = value["gaps"].as_array()?.iter().map(|gap| {
             let key = (text(&gap["source"])?, text(&gap["reason"])?);
             let gap = Gap {
                 unnumbered: gap["unnumbered"].as_u64()?,
                 numbers: gap["numbers"].as_str()?.parse().ok()?,
+                // Earlier versions have neither.
+                scattered: gap["scattered"].as_u64().unwrap_or_default(),
+                within: gap["within"].as_str().unwrap_or_default().parse().ok()?,
                 first: at(&gap["first"])?,
                 last: at(&gap["last"])?,
             };

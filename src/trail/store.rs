@@ -6,8 +6,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{Saved, Was};
-use crate::state::{create_dir, take_name};
+use crate::state::{create_dir, file_name, take_name};
 use crate::sys::atomic_file::{AtomicFile, sync_directory};
+use crate::telemetry::message::Message;
 
 const FILE: AtomicFile = AtomicFile {
     mode: 0o600,
@@ -19,6 +20,8 @@ const FILE: AtomicFile = AtomicFile {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// What the operator should know about the files of this directory.
+    pub notices: Vec<Message>,
     _lock: File,
 }
 
@@ -30,7 +33,8 @@ impl Store {
     /// # Errors
     /// The directory can't be used.
     pub fn open(dir: &Path, host: &str) -> io::Result<(Self, Saved, Was)> {
-        let (store, mut saved) = Self::find(dir, host)?;
+        let (mut store, mut saved) = Self::find(dir, host)?;
+        store.notices.extend(unused(dir, host));
         let was = saved.begin();
         let on_disk = AtomicFile { sync: true, ..FILE };
         on_disk.replace(&store.path, &content(&saved))?;
@@ -43,12 +47,26 @@ impl Store {
         create_dir(dir)?;
         let (name, lock) = take_name(dir, host, ".trail")?;
         let path = dir.join(name);
-        let saved = match fs::read(&path) {
-            Ok(bytes) => Saved::parse(&bytes).unwrap_or_else(Saved::of_new_stream),
-            Err(error) if error.kind() == ErrorKind::NotFound => Saved::of_new_stream(),
+        let (mut notices, mut saved) = (Vec::new(), None);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                saved = Saved::parse(&bytes);
+                if saved.is_none() {
+                    let kept = path.with_extension("trail.bad");
+                    fs::rename(&path, &kept)?;
+                    let [path, kept] = [&path, &kept].map(|path| path.display().to_string());
+                    notices.push(Message::TrailDamaged { path, kept });
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
+        }
+        let store = Store {
+            path,
+            notices,
+            _lock: lock,
         };
-        Ok((Store { path, _lock: lock }, saved))
+        Ok((store, saved.unwrap_or_else(Saved::of_new_stream)))
     }
 
     /// Where the file is.
@@ -63,6 +81,27 @@ impl Store {
     pub fn save(&self, saved: &Saved) -> io::Result<()> {
         FILE.replace(&self.path, &content(saved))
     }
+}
+
+/// Trails of other host names that ended in order, with something left to deliver. Their locks are not tried: an agent
+/// that starts at this moment would take another name.
+fn unused(dir: &Path, host: &str) -> Vec<Message> {
+    let host = file_name(host);
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = names.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_own = name
+            .strip_prefix(&host)
+            .is_some_and(|rest| rest.starts_with('.'));
+        !is_own && !name.starts_with('.') && name.ends_with(".trail")
+    });
+    let left = paths.filter_map(|path| {
+        let saved = Saved::parse(&fs::read(&path).ok()?)?;
+        let records = (saved.gaps.len() + saved.outbox.len()) as u64;
+        let path = path.display().to_string();
+        (saved.is_clean && records > 0).then_some(Message::TrailUnused { path, records })
+    });
+    left.collect()
 }
 
 fn content(saved: &Saved) -> Vec<u8> {

@@ -10,12 +10,13 @@ use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::Overhead;
 use crate::delivery::target::Numbering;
+use crate::framer::walk;
 use crate::text::choice::choose;
 use crate::text::envelope::Envelope;
 use crate::webhook::event_time::{EventTime, TimePath};
 use crate::webhook::gzip::Gzip;
 use crate::webhook::header::Header;
-use crate::webhook::numbered::Numbered;
+use crate::webhook::numbered::{FIELDS, Numbered};
 
 /// What a body looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,16 +338,18 @@ impl Around {
         match (&mut self.numbered, given.fields) {
             (None, _) => out(line),
             (Some(numbered), Some(own @ [b'{', ..])) => {
-                // After the opening bracket of its own fields.
-                let at = own.as_ptr() as usize - line.as_ptr() as usize + 1;
-                let comma = if own[1..].trim_ascii_start() == b"}" {
-                    ""
-                } else {
-                    ","
-                };
+                let at = own.as_ptr() as usize - line.as_ptr() as usize;
                 out(&line[..at]);
-                out(format!("{}{comma}", numbered.fields()).as_bytes());
-                out(&line[at..]);
+                out(format!("{{{}", numbered.fields()).as_bytes());
+                // Numbers of its sender, as of an agent with a trail, would replace the new ones.
+                let others = walk::members(own)
+                    .filter(|(name, _)| !FIELDS.iter().any(|field| name.is(field.as_bytes())));
+                for (name, value) in others {
+                    let parts = [b",\"", name.raw(), b"\":", value];
+                    parts.into_iter().for_each(&mut *out);
+                }
+                out(b"}");
+                out(&line[at + own.len()..]);
             }
             (Some(numbered), _) => {
                 out(line);

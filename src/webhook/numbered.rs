@@ -1,5 +1,8 @@
 //! How requests say which events they contain, if there is a trail: `audit_stream` and `audit_seq` in the fields of
-//! HEC's envelope, an `_id` of both in the lines of `_bulk`, and otherwise headers.
+//! HEC's envelope, an `_id` in the lines of `_bulk`, and otherwise headers.
+//!
+//! The `_id` also says which start of the agent numbered the event: an event that has it already (409) counts as
+//! delivered, so no other agent may ever use it, not even one that continues from a copy of the same state directory.
 
 use ureq::http::{HeaderName, HeaderValue};
 
@@ -10,8 +13,12 @@ use crate::framer::walk;
 use crate::text::ranges::Ranges;
 use crate::webhook::header::Header;
 
-/// With more ranges than this, the header has the first and the last number only: servers limit the length of a header.
+/// With more ranges than this, the header has the first and the last number and how many there are: servers limit the
+/// length of a header.
 const MAX_RANGES: usize = 100;
+/// The members of HEC's `fields`.
+pub(super) const FIELDS: [&str; 2] = ["audit_stream", "audit_seq"];
+
 /// Digits of the longest number.
 const DIGITS: usize = 20;
 
@@ -59,7 +66,8 @@ impl Numbered {
     pub(super) fn fields(&mut self) -> String {
         let number = self.next();
         let stream = &self.numbering.stream;
-        format!("\"audit_stream\":\"{stream}\",\"audit_seq\":{number}")
+        let [of_stream, of_number] = FIELDS;
+        format!("\"{of_stream}\":\"{stream}\",\"{of_number}\":{number}")
     }
 
     /// The line before the next event.
@@ -69,7 +77,8 @@ impl Numbered {
         };
         let number = self.next();
         out(&prefix[..at]);
-        out(format!("\"_id\":\"{}-{number}\"{behind}", self.numbering.stream).as_bytes());
+        let Numbering { stream, start, .. } = &self.numbering;
+        out(format!("\"_id\":\"{stream}-{number}-{start:08x}\"{behind}").as_bytes());
         out(&prefix[at..]);
     }
 
@@ -80,7 +89,7 @@ impl Numbered {
             Kind::Fields => {
                 r#","fields":{"audit_stream":"","audit_seq":},"#.len() + stream + DIGITS
             }
-            Kind::Id(..) => r#""_id":"-","#.len() + stream + DIGITS,
+            Kind::Id(..) => r#""_id":"--00000000","#.len() + stream + DIGITS,
             Kind::Headers => 0,
         }
     }
@@ -95,12 +104,14 @@ impl Numbered {
         let mut numbers: Ranges = seqs
             .map(|seqs| base + seqs.start..base + seqs.end)
             .collect();
-        if numbers.iter().count() > MAX_RANGES {
+        let mut events = String::new();
+        if numbers.len() > MAX_RANGES {
+            events = format!(";events={}", numbers.count());
             numbers = Ranges::from_iter(numbers.bounds());
         }
         Some([
             header("x-audit-stream", &self.numbering.stream)?,
-            header("x-audit-seq", &numbers.to_string())?,
+            header("x-audit-seq", &format!("{numbers}{events}"))?,
         ])
     }
 }

@@ -230,6 +230,15 @@ macro_rules! source_messages {
         TrailUnkept { error: String } = "trail_unkept" Warn
             "trail: can't be kept in the state directory: {error}; this start has a stream of its own, and records that are not \
              delivered end with it";
+        /// What the old stream had lost and not sent yet is in no record.
+        /// **Fix:** check the disk.
+        TrailDamaged { path: String, kept: String } = "trail_damaged" Warn
+            "{path}: the trail is damaged, and kept as {kept}; a new stream begins";
+        /// An agent ended before it had delivered these, and this one has another host name, as a new pod has.
+        /// **Fix:** as the line says; or keep the host name, as a StatefulSet does.
+        TrailUnused { path: String, records: u64 } = "trail_unused" Warn
+            "{path}: {records} records of losses were not delivered, and no agent of this host name continues this trail; fix: \
+             start an agent with that host name, or delete the file";
         /// The trail's file can't be written. The agent tries again every second.
         /// **Fix:** make room on the disk, or allow the agent to write there.
         TrailFailed { path: String, error: String } = "trail_failed" Warn

@@ -163,6 +163,7 @@ fn numbering() -> Numbering {
     Numbering {
         stream: "s".into(),
         base: 10,
+        start: 0xa1,
     }
 }
 
@@ -170,10 +171,13 @@ fn numbering() -> Numbering {
 fn with_a_trail_each_event_says_which_one_it_is() {
     let events = [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#];
     for (prefix, expected) in [
-        (r#"{"create":{}}"#, r#"{"create":{"_id":"s-1010"}}"#),
+        (
+            r#"{"create":{}}"#,
+            r#"{"create":{"_id":"s-1010-000000a1"}}"#,
+        ),
         (
             r#"{ "index" : { "_index":"a"}}"#,
-            r#"{ "index" : {"_id":"s-1010", "_index":"a"}}"#,
+            r#"{ "index" : {"_id":"s-1010-000000a1", "_index":"a"}}"#,
         ),
         (r#"{"index":{"_id":"own"}}"#, r#"{"index":{"_id":"own"}}"#),
         (r#"{"delete":{}}"#, r#"{"delete":{}}"#),
@@ -200,12 +204,18 @@ fn with_a_trail_each_event_says_which_one_it_is() {
         r#"{"event":1,"fields":{ },"time":1}"#,
         r#"{"event":1}"#,
         r#"{"n":1}"#,
+        r#"{"event":1,"fields":{"audit_stream":"x", "a" : {"audit_seq":1},"\u0061udit_seq":7,"audit_seq":8}}"#,
+        r#"{"event":1,"fields":{"audit_seq":7}}"#,
+        r#"{"event":1,"fields":null}"#,
     ];
     let expected = [
         r#"{"event":1,"time":1,"fields":{"audit_stream":"s","audit_seq":1010,"a":1},"host":"h"}"#,
-        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1011 },"time":1,"host":"h"}"#,
+        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1011},"time":1,"host":"h"}"#,
         r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1012},"host":"h"}"#,
         r#"{"event":{"n":1},"fields":{"audit_stream":"s","audit_seq":1014},"host":"h"}"#,
+        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1015,"a":{"audit_seq":1}},"host":"h"}"#,
+        r#"{"event":1,"fields":{"audit_stream":"s","audit_seq":1016},"host":"h"}"#,
+        r#"{"event":1,"fields":null,"fields":{"audit_stream":"s","audit_seq":1018},"host":"h"}"#,
     ];
     let text = text(&mut hec, &given);
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
@@ -239,7 +249,7 @@ fn where_bodies_can_not_say_it_headers_do() {
     let body = numbered(vec![7..9, 0..3, 3..4]);
     assert_eq!(headers(&encoder, &body), "10-13,17-18");
     let scattered = numbered((0..101).map(|seq| 2 * seq..2 * seq + 1).collect());
-    assert_eq!(headers(&encoder, &scattered), "10-210");
+    assert_eq!(headers(&encoder, &scattered), "10-210;events=101");
     let events = ["{}", "{}"];
     assert_eq!(text(&mut encoder, &events), "{}\n{}\n", "byte for byte");
 }

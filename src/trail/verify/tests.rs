@@ -1,0 +1,189 @@
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const S: &str = "274eb47431eb5a38";
+
+fn lines(lines: &[Value]) -> Found {
+    verify(lines.iter().map(|line| line.to_string().into_bytes()))
+}
+
+#[test]
+fn every_form_of_export_is_read() {
+    let record = json!({"s3_audit_webhook":"checkpoint","v":9,"stream":S,"host":"h","record":1,"final":4,
+        "time":"2026-11-28T10:00:00.000Z","later":{}});
+    for numbered in [
+        json!({"event":{"n":1},"time":1.5,"fields":{"audit_stream":S,"audit_seq":1}}),
+        json!({"preview":false,"result":{"_raw":"{\"n\":1}","audit_stream":S,"audit_seq":"1"}}),
+        json!({"_raw":"{\"n\":1}","audit_stream":[S],"audit_seq":["1","1"]}),
+        json!({"_index":"a","_id":format!("{S}-1"),"_source":{"n":1}}),
+        json!({"_index":"a","_id":format!("{S}-1-0123abcd"),"_source":{"n":1}}),
+    ] {
+        let mut more = numbered.clone();
+        let found = lines(&[numbered.clone(), record.clone()]);
+        let stream = &found.streams[S];
+        assert_eq!((stream.events, stream.seen.to_string()), (1, "1".into()));
+        assert_eq!(stream.unexplained().to_string(), "2-4", "{numbered}");
+        // Around a record, too.
+        for name in ["event", "_source"] {
+            if let Some(event) = more.get_mut(name) {
+                *event = record.clone();
+                let found = lines(&[more.clone()]);
+                assert_eq!(found.streams[S].records.to_string(), "1");
+                assert_eq!((found.streams[S].events, found.is_explained()), (0, true));
+            }
+        }
+    }
+    let found = verify(
+        [
+            &b"{}"[..],
+            b"",
+            b"x",
+            b"[1]",
+            b"{\"_id\":\"Qk3x8vWbTz4oEoO7u-12\"}",
+        ]
+        .map(Vec::from),
+    );
+    assert_eq!(
+        (found.others, found.unreadable, found.is_explained()),
+        (2, 2, false)
+    );
+}
+
+/// Everything that the agent takes for an event: half surrogates, numbers beyond any type, deep nesting.
+#[test]
+fn whatever_is_in_an_event_it_is_there() {
+    let deep = format!("{}{}", "[".repeat(510), "]".repeat(510));
+    let odd = [r#""\udcff""#, "1e999", "-0.0e-400", &deep, r#""\u0000""#];
+    let event = |odd: &str| format!(r#"{{"key":{odd},"result":"ok","event":{odd}}}"#);
+    for odd in odd {
+        let text = serde_json::to_string(&event(odd)).unwrap();
+        for line in [
+            format!(
+                r#"{{"event":{},"fields":{{"audit_stream":"{S}","audit_seq":1}}}}"#,
+                event(odd)
+            ),
+            format!(r#"{{"_id":"{S}-1-00000000","_source":{}}}"#, event(odd)),
+            format!(r#"{{"_raw":{text},"audit_stream":"{S}","audit_seq":"1"}}"#),
+        ] {
+            let found = verify([line.clone().into_bytes()]);
+            assert!(found.is_explained(), "{line}: {found:?}");
+            assert_eq!(found.streams[S].events, 1, "{line}");
+        }
+    }
+}
+
+/// An agent sends to another one, and both have a trail: the records of the first are events of the second.
+#[test]
+fn a_record_of_another_stream_is_an_event_and_says_nothing_of_this_one() {
+    let record = json!({"s3_audit_webhook":"gap","stream":"0123456789abcdef","record":900,"reason":"x","numbers":"2",
+        "time":"2026-11-28T10:00:00.000Z"});
+    let export = [(1, json!({})), (3, record)];
+    let export =
+        export.map(|(number, event)| json!({"_id":format!("{S}-{number}"),"_source":event}));
+    let found = lines(&export);
+    let stream = &found.streams[S];
+    assert_eq!((stream.events, found.streams.len()), (2, 1));
+    assert_eq!(stream.unexplained().to_string(), "2");
+    assert!(stream.records.is_empty() && stream.times.is_none());
+}
+
+/// Where a record only says how many are lost, no more may be missing.
+#[test]
+fn a_count_explains_no_more_than_it_says() {
+    let count = |record: u64, events: u64| {
+        json!({"s3_audit_webhook":"gap","stream":S,"record":record,
+        "reason":"rejected","numbers":"","within":"3-8","events":events})
+    };
+    for (counts, unexplained) in [
+        (vec![count(1, 5)], ""),
+        (vec![count(1, 4)], "3-4,6-8"),
+        (vec![count(1, 3), count(2, 2)], ""),
+        // The same record twice.
+        (vec![count(1, 3), count(1, 3)], "3-4,6-8"),
+    ] {
+        let mut export = counts;
+        export.push(json!({"s3_audit_webhook":"checkpoint","stream":S,"final":9}));
+        let seen = [1, 2, 5, 9].map(|number| json!({"_id":format!("{S}-{number}"),"_source":{}}));
+        export.extend(seen);
+        let found = lines(&export);
+        assert_eq!(
+            found.streams[S].unexplained().to_string(),
+            unexplained,
+            "{export:?}"
+        );
+    }
+}
+
+#[test]
+fn two_agents_that_write_one_stream_are_noticed() {
+    let record = |number: u64, time: &str| json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time});
+    let mut export = vec![record(1, "a"), record(2, "b"), record(2, "b")];
+    assert!(lines(&export).is_explained());
+    export.extend([record(2, "c"), record(3, "d")]);
+    let found = lines(&export);
+    assert_eq!(found.streams[S].conflicts().to_string(), "2");
+    assert!(!found.is_explained());
+}
+
+#[test]
+fn events_without_numbers_are_not_called_complete() {
+    let record = json!({"s3_audit_webhook":"stop","stream":S,"record":1});
+    let found = lines(&[record.clone(), json!({"n":1})]);
+    assert!(found.lacks_numbers() && !found.is_explained());
+    let numbered = json!({"_id":format!("{S}-1"),"_source":{}});
+    assert!(lines(&[record, json!({"n":1}), numbered]).is_explained());
+}
+
+#[test]
+fn a_record_that_is_missing_is_noticed_without_any_event() {
+    let record = |number: u64| json!({"s3_audit_webhook":"checkpoint","stream":S,"record":number});
+    assert!(lines(&[record(1), record(2), record(3), record(2)]).is_explained());
+    let found = lines(&[record(1), record(4)]);
+    assert_eq!(found.streams[S].lost_records().to_string(), "2-3");
+    assert!(!found.is_explained());
+}
+
+proptest! {
+    /// Compared with sets of single numbers.
+    #[test]
+    fn what_is_missing_is_what_a_naive_model_misses(
+        seen in vec(1..60_u64, 1..80),
+        gaps in vec((1..60_u64, 0..6_u64), 0..6),
+        killed in prop::option::of((1..60_u64, 1..9_u64)),
+        settled in 0..70_u64,
+    ) {
+        let mut export: Vec<_> = seen.iter().map(|number| json!({"_id":format!("{S}-{number}"),"_source":{}})).collect();
+        let (mut owned, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        for (first, more) in &gaps {
+            owned.extend(*first..=first + more);
+            let numbers = format!("{first}-{}", first + more);
+            export.push(json!({"s3_audit_webhook":"gap","stream":S,"reason":"x","numbers":numbers}));
+        }
+        let mut end = settled + 1;
+        if let Some((from, length)) = killed {
+            unknown.extend(from..from + length);
+            end = end.max(from + length);
+            export.push(json!({"s3_audit_webhook":"start","stream":S,"lost_from":from,"first":from + length}));
+        }
+        export.push(json!({"s3_audit_webhook":"checkpoint","stream":S,"final":settled}));
+        let found = lines(&export);
+        let stream = &found.streams[S];
+        let there: BTreeSet<_> = seen.iter().copied().collect();
+        let first = seen.iter().copied().chain(killed.map(|(from, length)| from + length)).min().unwrap();
+        let lost = owned.iter().copied().filter(|number| first < end && *number >= end);
+        let missing = (first..end).chain(lost);
+        let missing: BTreeSet<_> = missing.filter(|number| !there.contains(number) && !unknown.contains(number)).collect();
+        prop_assert_eq!(stream.missing().iter().flatten().collect::<BTreeSet<_>>(), missing.clone());
+        let unexplained: BTreeSet<_> = missing.difference(&owned).copied().collect();
+        prop_assert_eq!(stream.unexplained().iter().flatten().collect::<BTreeSet<_>>(), unexplained.clone());
+        let doubled = there.iter().filter(|number| seen.iter().filter(|seen| seen == number).count() > 1);
+        prop_assert_eq!(stream.doubled.count(), doubled.count() as u64);
+        prop_assert_eq!(stream.present(), (first..end).filter(|number| there.contains(number)).count() as u64);
+        prop_assert_eq!(found.is_explained(), unexplained.is_empty());
+    }
+}
