@@ -52,7 +52,7 @@ pub struct Redacted {
 }
 
 /// How many backslashes the text ends with: before a quote, this shows its depth in JSON within JSON.
-fn backslashes(text: &[u8]) -> usize {
+pub(super) fn backslashes(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
@@ -81,7 +81,7 @@ fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
 
 /// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is
 /// well-formed: the secret of another name before it could reach beyond it, and take its name away. No more is examined.
-fn is_signed(value: &[u8], kind: Kind) -> bool {
+pub(super) fn is_signed(value: &[u8], kind: Kind) -> bool {
     if kind != Kind::Authorization || !begins_with_any(value, &SIGNED) {
         return false;
     }
@@ -119,7 +119,11 @@ pub(super) struct Pass<'a> {
     pub(super) lines: &'a mut Vec<u8>,
     start: usize,
     pub(super) read: usize,
-    written: usize,
+    pub(super) written: usize,
+    /// Of what is written, the string that contains the last header was searched for up to here.
+    pub(super) searched: usize,
+    /// How many backslashes are before the quotes of that string.
+    pub(super) header_depth: usize,
     /// No parameter's name begins before this.
     pub(super) names_from: usize,
     /// Names had escaped bytes; a name that ends before this may have more of them.
@@ -142,6 +146,8 @@ impl<'a> Pass<'a> {
             start: from,
             read: from,
             written: from,
+            searched: from,
+            header_depth: 0,
             names_from: from,
             escaped_up_to: from,
             line_end: from,
@@ -159,7 +165,7 @@ impl<'a> Pass<'a> {
         self.redacted
     }
 
-    fn copy_up_to(&mut self, end: usize) {
+    pub(super) fn copy_up_to(&mut self, end: usize) {
         looked_at(end - self.read);
         if self.written < self.read {
             self.lines.copy_within(self.read..end, self.written);
@@ -176,7 +182,7 @@ impl<'a> Pass<'a> {
         self.redacted.values += 1;
     }
 
-    fn mask(&mut self, start: usize, end: usize) {
+    pub(super) fn mask(&mut self, start: usize, end: usize) {
         let stars = |byte: &u8| *byte == b'*';
         let value = &self.lines[start..end];
         looked_at(value.len());
@@ -225,39 +231,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Masks what follows a header's colon, up to the end of its line, or of the string that contains it: a quote in a
-    /// cookie, or JSON in it, does not end it.
-    pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
-        let value = behind_blanks(&self.lines[colon + 1..], b" \t", unescaped);
-        let start = self.lines.len() - value.len();
-        // The end of a line that is left as it is may be far away, and there may be many headers in the line.
-        if is_signed(value, kind) {
-            return;
-        }
-        let mut is_json = false;
-        let end = self.end_of_text(start, unescaped, |byte, behind| {
-            if byte != b'"' {
-                return byte < b' ' && byte != b'\t';
-            }
-            let trimmed = behind.trim_ascii_start();
-            looked_at(behind.len() - trimmed.len());
-            let next = trimmed.first();
-            let quote = self.lines.len() - behind.len() - 1;
-            let escape = backslashes(&self.lines[..quote]);
-            looked_at(escape);
-            // The event's own quote ends every value. Another one before a colon ends a name, in JSON behind the value:
-            // it is masked, so all that may be its secret is masked with it.
-            let is_own = self.lines[quote] == b'"' && escape.is_multiple_of(2);
-            is_json |= !is_own && next == Some(&b':');
-            is_own || !is_json && next.is_none_or(|next| b",]}".contains(next))
-        });
-        if let Some(secret) = self.secret_of(start, end, kind) {
-            self.mask(secret, end);
-        }
-    }
-
     /// The position of the first byte that, as `next` reads it, is an end.
-    fn end_of_text(
+    pub(super) fn end_of_text(
         &self,
         start: usize,
         next: Next,
@@ -326,7 +301,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
-    fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
+    pub(super) fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
         let value = &self.lines[start..end];
         looked_at(value.len());
         if is_signed(value, kind) {
