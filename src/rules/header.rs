@@ -7,8 +7,8 @@ use super::name::{behind_blanks, unescaped};
 use super::work::looked_at;
 
 impl Pass<'_> {
-    /// Masks what follows a header's colon, which is escaped as in URLs if `is_in_url`: then up to the parameter's end.
-    pub(super) fn mask_header(&mut self, behind_colon: usize, is_in_url: bool, kind: Kind) {
+    /// Masks what follows a header's colon.
+    pub(super) fn mask_header(&mut self, behind_colon: usize, kind: Kind) {
         let depth = self.depth_of_string(behind_colon);
         let value = behind_blanks(&self.lines[behind_colon..], b" \t", unescaped);
         let start = self.lines.len() - value.len();
@@ -16,12 +16,22 @@ impl Pass<'_> {
         if is_signed(value, kind) {
             return;
         }
-        let is_in_url = is_in_url && start == behind_colon;
-        let end = self.end_of_text(start, unescaped, |byte, behind| match byte {
-            b'"' => self.depth_of_quote(self.lines.len() - behind.len() - 1) <= depth,
-            b' ' | b'&' => is_in_url,
-            _ => byte < b' ' && byte != b'\t',
-        });
+        let is_end = |depth| {
+            move |byte, written: &[u8]| match byte {
+                b'"' => depth_of(leading_backslashes(written)) <= depth,
+                _ => byte < b' ' && byte != b'\t',
+            }
+        };
+        let mut end = self.end_of_text(start, unescaped, is_end(depth));
+        if let Some((b'"', behind)) = unescaped(&self.lines[end..])
+            && !matches!(
+                behind_blanks(behind, b" \t\r\n", unescaped),
+                [b',' | b']' | b'}' | b':', ..]
+            )
+        {
+            // It is not JSON, though it looked like that.
+            end = self.end_of_text(end, unescaped, is_end(0));
+        }
         if let Some(secret) = self.secret_of(start, end, kind) {
             self.mask(secret, end);
         }
@@ -35,7 +45,7 @@ impl Pass<'_> {
         // A string that is not the innermost one has ended if a quote of its depth, or a lesser one, follows.
         let mut least = usize::MAX;
         let found = memrchr_iter(b'"', text).find_map(|quote| {
-            let depth = self.depth_of_quote(self.searched + quote);
+            let depth = depth_of(backslashes(&text[..quote]));
             let is_sure = depth < least && (depth == 0 || begins_value(&text[..quote - depth]));
             least = least.min(depth);
             is_sure.then_some((quote, depth))
@@ -46,26 +56,22 @@ impl Pass<'_> {
         self.searched = self.written;
         self.header_depth
     }
+}
 
-    /// How many backslashes belong to this quote. Those that it has beyond them stand for backslashes in the string.
-    fn depth_of_quote(&self, quote: usize) -> usize {
-        let before = match self.lines[quote] {
-            b'"' => &self.lines[..quote],
-            // `\u0022`
-            _ => &self.lines[..quote - b"u002".len()],
-        };
-        let backslashes = backslashes(before);
-        looked_at(backslashes);
-        backslashes & !(backslashes + 1)
-    }
+fn leading_backslashes(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| **byte == b'\\').count()
+}
+
+/// How many of the backslashes before a quote belong to it. The others stand for backslashes in the string.
+fn depth_of(backslashes: usize) -> usize {
+    backslashes & !(backslashes + 1)
 }
 
 /// Whether a quote that follows begins a string of JSON: a member's value, or an element of an array.
 fn begins_value(before: &[u8]) -> bool {
     match before.trim_ascii_end() {
-        [before @ .., b':' | b',' | b'['] => {
-            matches!(before.trim_ascii_end(), [.., b'"' | b':'])
-        }
+        [before @ .., b':' | b','] => before.trim_ascii_end().ends_with(b"\""),
+        [before @ .., b'['] => before.trim_ascii_end().ends_with(b":"),
         _ => false,
     }
 }

@@ -220,8 +220,12 @@ impl<'a> Pass<'a> {
         match decoded(value) {
             // As above, another one may end the string that contains all this.
             Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
+                // A quote that was escaped more often than this one is in the string.
+                let longest = value.len() - text.len();
                 let text = self.lines.len() - text.len();
-                let end = self.end_of_text(text, in_string, |byte, _| byte < b' ' || byte == b'"');
+                let end = self.end_of_text(text, in_string, |byte, written| {
+                    byte < b' ' || byte == b'"' && written.len() <= longest
+                });
                 self.mask(text, end);
             }
             _ => {
@@ -231,7 +235,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The position of the first byte that, as `next` reads it, is an end.
+    /// The position of the first byte that, as `next` reads it, is an end. It may depend on how the byte is written.
     pub(super) fn end_of_text(
         &self,
         start: usize,
@@ -245,8 +249,14 @@ impl<'a> Pass<'a> {
             looked_at(plain);
             end += plain;
             match next(&self.lines[end..]) {
-                Some((byte, rest)) if !is_end(byte, rest) => end = self.lines.len() - rest.len(),
-                _ => return end,
+                Some((byte, rest)) => {
+                    let behind = self.lines.len() - rest.len();
+                    if is_end(byte, &self.lines[end..behind]) {
+                        return end;
+                    }
+                    end = behind;
+                }
+                None => return end,
             }
         }
     }
@@ -270,15 +280,10 @@ impl<'a> Pass<'a> {
             // In JSON within JSON, if the value is more than a string or a number, the whole rest is masked.
             string_end(value, 0, 0).map(|end| self.mask(start, start + end))
         } else {
-            let is_end = |byte, _: &[u8]| byte <= b' ' || b"\",]}".contains(&byte);
+            let is_end = |byte, _: &[u8]| byte <= b' ' || b"\",]}\\".contains(&byte);
             let end = self.end_of_text(start, unescaped, is_end);
-            let value = &self.lines[start..end];
-            match mask_of(value) {
-                Some(by) => self.replace(start, end, by),
-                // Whatever is escaped there.
-                None if value.contains(&b'\\') => self.mask(start, end),
-                None => {}
-            }
+            let by = mask_of(&self.lines[start..end]);
+            by.into_iter().for_each(|by| self.replace(start, end, by));
             Some(())
         };
         if masked.is_none() {

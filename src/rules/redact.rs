@@ -180,12 +180,9 @@ impl Redactor {
         let mut room = [0; MAX_NAME];
         let name = last_name(text, &mut room);
         // In JSON within JSON, line breaks and tabs are a letter behind two or more backslashes.
+        let is_escape = |letter| text.windows(2).any(|pair| pair == [b'\\', letter]);
         let behind_escape = match name {
-            [b'n' | b'r' | b't', behind @ ..]
-                if text[..text.len() - name.len()].ends_with(b"\\") =>
-            {
-                behind
-            }
+            [letter @ (b'n' | b'r' | b't'), behind @ ..] if is_escape(*letter) => behind,
             _ => name,
         };
         let find = |name| {
@@ -211,11 +208,11 @@ impl Redactor {
         match byte {
             b'=' => self.look_at_parameter(pass, end, text.len() - rest.len()),
             b':' => {
-                let (value, is_in_url) = (text.len() - rest.len(), text[end] == b'%');
+                let value = text.len() - rest.len();
                 let name = self.named_before(pass, end);
                 pass.names_from = value;
                 if let Some(name) = name.filter(|name| name.is_header()) {
-                    pass.mask_header(value, is_in_url, name.kind);
+                    pass.mask_header(value, name.kind);
                 }
             }
             // A member's name, possibly in JSON within JSON.

@@ -3,6 +3,7 @@
 mod cost;
 mod random;
 mod recipes;
+mod texts;
 
 use std::fs;
 use std::ops::Range;
@@ -136,14 +137,18 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"{\"log\":\"{\\\"m\\\":\\\"Cookie: «a=\\\\\\\"x\\\\\\\", abcdefgh»\\\",\\\"u\\\":1}\"}"}"#,
         r#"{"log":"{\"m\":\"Cookie: «a»\",\"n\":\"?sig=«b»\\r\\nCookie: «c=\\\"x\\\"; abcdefgh»\"} \"x\" Cookie: «a=\"x\", abcdefgh»","b":1}"#,
         r#"{"log":"{\"m\":\"?sig=«b»\"} Cookie: «a=\"x\", abcdefgh»","b":"\"x\\\\\" Cookie: «a=\"x\", abcdefgh»"}"#,
+        // What only looks like JSON.
+        r#"{"m":"\"a\":\"b Cookie: «a=\"x\" abcdefgh, \"y\"»","b":"[\" Cookie: «\"abcdefgh\"»","c":1}"#,
+        r#"{"log":"{\"m\":\"\\\"token\\\":x\\tCookie: «abcdefgh»\",\"n\":\"\\n%53ignature=«abcdefgh»&\"}"}"#,
         // An escaped colon.
-        r#"{"m":"Cookie\u003a «a=abcdefgh»\nb","u":"GET /?h=Cookie%3A«%20a%3D%22x%22%3Babcdefgh»&b=1 HTTP/1.1?X-Auth-Token%253A«abcdefgh» b"}"#,
+        r#"{"m":"Cookie\u003a «a=abcdefgh»\nb","u":"GET /?h=Cookie%3A«%20a%3D%22x%22%3Babcdefgh&b=1 HTTP/1.1»","b":"?X-Auth-Token%253A«abcdefgh b»"}"#,
         r#"{"m":"Cookie%3A «a=\"x\"; b=abcdefgh&c»","b":1}"#,
         // Blanks before a header's value, and in it.
         r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
         // JSON in a URL.
         r#"{"u":"?q={%22cookie%22:%22«ab%20cdefgh»%22,%22token%22:%20%22«abcdefgh»%22}&sig%3D%22«abcdefgh»%22","b":1}"#,
         r#"{"u":"/c?q={%22Cookie%22:%22«a=%5C%22abcdefgh%5C%22;%20b=c»%22,%22a%22:%22b%5C%5C%22}","b":1}"#,
+        r#"{"u":"/c?q={%22token%22:%22«%2522abcdefgh%2522»%22,%22a%22:1}","b":1}"#,
         r#"{"u":"/c?q={%22token%22:%22«abcdefgh%5C%5C»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»","c":"%2522sig%2522:%2522«abcdefgh%255C%2522abc»%2522"}"#,
         r#"{"u":"/c?q={%22token%22:%22«a%5Cn%5C%5C%5C%22bcdefgh\\%22\/\u005c%22»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»\"}"}"#,
         r#"{"u":"/c?q=%7B%22token%22%3A%22«abcdefgh»%22%2C%22sig%22%20%3A+%22«abcdefgh»%22%2C%22a%22%3A1%7D&token=«a»","b":1}"#,
