@@ -2,7 +2,7 @@
 
 use memchr::memrchr_iter;
 
-use super::mask::{Kind, Pass, backslashes, is_signed};
+use super::mask::{Kind, Pass, backslashes, depth_of, ends_line, is_signed};
 use super::name::{behind_blanks, unescaped};
 use super::work::looked_at;
 
@@ -16,13 +16,7 @@ impl Pass<'_> {
         if is_signed(value, kind) {
             return;
         }
-        let is_end = |depth| {
-            move |byte, written: &[u8]| match byte {
-                b'"' => depth_of(leading_backslashes(written)) <= depth,
-                _ => byte < b' ' && byte != b'\t',
-            }
-        };
-        let mut end = self.end_of_text(start, unescaped, is_end(depth));
+        let mut end = self.end_of_text(start, unescaped, ends_line(depth));
         if let Some((b'"', behind)) = unescaped(&self.lines[end..])
             && !matches!(
                 behind_blanks(behind, b" \t\r\n", unescaped),
@@ -30,7 +24,7 @@ impl Pass<'_> {
             )
         {
             // It is not JSON, though it looked like that.
-            end = self.end_of_text(end, unescaped, is_end(0));
+            end = self.end_of_text(end, unescaped, ends_line(0));
         }
         if let Some(secret) = self.secret_of(start, end, kind) {
             self.mask(secret, end);
@@ -56,15 +50,6 @@ impl Pass<'_> {
         self.searched = self.written;
         self.header_depth
     }
-}
-
-fn leading_backslashes(text: &[u8]) -> usize {
-    text.iter().take_while(|byte| **byte == b'\\').count()
-}
-
-/// How many of the backslashes before a quote belong to it. The others stand for backslashes in the string.
-fn depth_of(backslashes: usize) -> usize {
-    backslashes & !(backslashes + 1)
 }
 
 /// Whether a quote that follows begins a string of JSON: a member's value, or an element of an array.

@@ -56,6 +56,19 @@ pub(super) fn backslashes(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
+/// How many of the backslashes before a quote belong to it. The others stand for backslashes in the string.
+pub(super) fn depth_of(backslashes: usize) -> usize {
+    backslashes & !(backslashes + 1)
+}
+
+/// Whether a byte ends a line, or the string that contains it, whose quotes have `depth` backslashes.
+pub(super) fn ends_line(depth: usize) -> impl Fn(u8, &[u8]) -> bool {
+    move |byte, written| match byte {
+        b'"' => depth_of(written.iter().take_while(|byte| **byte == b'\\').count()) <= depth,
+        _ => byte < b' ' && byte != b'\t',
+    }
+}
+
 /// Where a string ends, if `depth` backslashes precede its quotes. It also ends where the string around it ends, even
 /// if it is cut off after a backslash: an even number of backslashes escapes no quote.
 fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
@@ -208,7 +221,7 @@ impl<'a> Pass<'a> {
         let value = quoted.map(|(_, value)| self.lines.len() - value.len());
         let end = match value {
             Some(value) => self.end_of_text(value, next, |byte, _| byte < b' ' || byte == b'"'),
-            None => self.end_of_text(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
+            None => self.end_of_word(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
         };
         self.mask(value.unwrap_or(start), end);
     }
@@ -230,7 +243,7 @@ impl<'a> Pass<'a> {
             }
             _ => {
                 let is_end = |byte, _: &[u8]| byte <= b' ' || byte == b'"' || byte == b'&';
-                self.mask(start, self.end_of_text(start, unescaped, is_end));
+                self.mask(start, self.end_of_word(start, unescaped, is_end));
             }
         }
     }
@@ -258,6 +271,24 @@ impl<'a> Pass<'a> {
                 }
                 None => return end,
             }
+        }
+    }
+
+    /// The same for a value that may end at a blank. The name of a header in it ends with the value: then what follows on
+    /// the line is that header's.
+    fn end_of_word(
+        &self,
+        start: usize,
+        next: Next,
+        is_end: impl FnMut(u8, &[u8]) -> bool,
+    ) -> usize {
+        let end = self.end_of_text(start, next, is_end);
+        let is_name = self.lines[start..end].ends_with(b":");
+        match unescaped(&self.lines[end..]) {
+            Some((b' ' | b'\t' | b'"', _)) if is_name => {
+                self.end_of_text(end, unescaped, ends_line(0))
+            }
+            _ => end,
         }
     }
 

@@ -140,6 +140,7 @@ fn secrets_are_masked_and_nothing_else() {
         // What only looks like JSON.
         r#"{"m":"\"a\":\"b Cookie: «a=\"x\" abcdefgh, \"y\"»","b":"[\" Cookie: «\"abcdefgh\"»","c":1}"#,
         r#"{"log":"{\"m\":\"\\\"token\\\":x\\tCookie: «abcdefgh»\",\"n\":\"\\n%53ignature=«abcdefgh»&\"}"}"#,
+        r#"{"m":"?Token=«a,Cookie: a=\"x\"; abcdefgh»\r\nb","n":"%22sig%22:«1,Cookie: abcdefgh»","c":"?sig=«a:»&b c","d":"?token=«a,cookie:\"abcdefgh\"»"}"#,
         // An escaped colon.
         r#"{"m":"Cookie\u003a «a=abcdefgh»\nb","u":"GET /?h=Cookie%3A«%20a%3D%22x%22%3Babcdefgh&b=1 HTTP/1.1»","b":"?X-Auth-Token%253A«abcdefgh b»"}"#,
         r#"{"m":"Cookie%3A «a=\"x\"; b=abcdefgh&c»","b":1}"#,
