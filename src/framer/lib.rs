@@ -28,13 +28,14 @@
 //!   any braces in them that break, and ends at an object, whole or broken.
 //! - An object that breaks (bad JSON, nested deeper than [`MAX_DEPTH`], the stream's end) counts once for each line
 //!   that begins with one. Reading resumes at the next line that begins with an object or with a header and an object,
-//!   even among the lines that it had swallowed; or on the same line after NUL or RS, or at a `}{"`, with or without a
-//!   header between the brackets. (`}{"` can't occur in an object, and in a string only at its end, where no object can
-//!   follow.) If the broken object's first line is only its `{`, lines that are indented deeper are its own.
+//!   even among the lines that it had swallowed; or on the same line after NUL or RS, or at a `}{"` or `}{ "`, with or
+//!   without a header between the brackets. (Neither can occur in an object, and in a string only at its end, where no
+//!   object can follow.) If the broken object's first line is only its `{`, lines that are indented deeper are its own.
 //! - An object may be appended on the line of one whose writing was cut (a full disk, a crash). It is an event if the
-//!   cut one broke at its `{`, at headers before that, or in a string that the quote of its `{"` has ended; and if it is
-//!   whole and followed by the line's end (perhaps after a comma) or by what reading resumes at. Where a value is
-//!   expected, after `:`, `[` or a comma in an array, it can't be told from a part of the cut one, and is lost with it.
+//!   cut one broke at its `{`, at headers before that, or in a string that the quote of its `{"` or `{ "` has ended;
+//!   and if it is whole and followed by the line's end (perhaps after a comma and blanks) or by what reading resumes at.
+//!   Where a value is expected, after `:`, `[` or a comma in an array, it can't be told from a part of the cut one, and
+//!   is lost with it; and so it is on any line but the first of the cut one.
 //! - An object over the limit counts as [`Lost::TooLarge`] and is followed to its end, but not kept.
 //!
 //! # Memory

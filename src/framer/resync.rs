@@ -133,6 +133,7 @@ impl Framer {
         match (before, behind) {
             _ if self.opening != b'{' => Some(None),
             ([.., b'{', b'"'], [b' '..=0xFF, ..]) => Some(Some(self.at - 2)),
+            ([.., b'{', b' ', b'"'], [b' '..=0xFF, ..]) => Some(Some(self.at - 3)),
             (_, [b'{', ..]) => Some(Some(self.at)),
             _ => self.object_behind(self.at),
         }
@@ -164,16 +165,20 @@ impl Framer {
 
     /// Behind an appended object.
     pub(crate) fn end_appended(&mut self, start: usize) -> Step {
-        let rest = &self.buffer.bytes()[self.at..];
-        let rest = rest.strip_prefix(b",").unwrap_or(rest);
-        let is_event = match rest.strip_prefix(b"\r").unwrap_or(rest) {
+        // Bounded, since they are passed again with each read.
+        const MAX_BLANKS: usize = 64;
+        let (object, behind) = self.buffer.bytes()[start..].split_at(self.at - start);
+        let rest = behind.strip_prefix(b",").unwrap_or(behind);
+        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+        let blanks = rest.iter().take(MAX_BLANKS).take_while(is_blank).count();
+        let is_event = match rest[blanks..] {
             [] => self.ended.then_some(true),
             [b'\n' | RS | 0, ..] => Some(true),
             _ => self.object_behind(self.at).map(|start| start.is_some()),
         };
         match is_event {
             None => return Step::Wait,
-            Some(true) if self.buffer.bytes()[start + 1] == b'"' => return self.end_object(start),
+            Some(true) if begins_member(&object[1..]) => return self.end_object(start),
             Some(_) => self.mode = Mode::Broken,
         }
         Step::Continue
@@ -222,8 +227,10 @@ impl Framer {
         loop {
             let rest = &self.buffer.bytes()[at..];
             match rest {
-                [first, b'"', ..] if *first == self.opening => return Some(Some(at)),
-                [first] if *first == self.opening && !self.ended => return None,
+                [first, behind @ ..] if *first == self.opening && begins_member(behind) => {
+                    return Some(Some(at));
+                }
+                [first] | [first, b' '] if *first == self.opening && !self.ended => return None,
                 [] if !self.ended => return None,
                 [b'<' | b'0'..=b'9', ..] if self.opening == b'{' => {}
                 _ => return Some(None),
@@ -235,6 +242,11 @@ impl Framer {
             }
         }
     }
+}
+
+/// Whether a member is right behind an opening bracket: in all usual spellings, at most one blank is between them.
+fn begins_member(behind: &[u8]) -> bool {
+    matches!(behind, [b'"', ..] | [b' ', b'"', ..])
 }
 
 impl Line {

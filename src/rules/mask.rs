@@ -52,8 +52,21 @@ pub struct Redacted {
 }
 
 /// How many backslashes the text ends with: before a quote, this shows its depth in JSON within JSON.
-fn backslashes(text: &[u8]) -> usize {
+pub(super) fn backslashes(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
+}
+
+/// How many of the backslashes before a quote belong to it. The others stand for backslashes in the string.
+pub(super) fn depth_of(backslashes: usize) -> usize {
+    backslashes & !(backslashes + 1)
+}
+
+/// Whether a byte ends a line, or the string that contains it, whose quotes have `depth` backslashes.
+pub(super) fn ends_line(depth: usize) -> impl Fn(u8, &[u8]) -> bool {
+    move |byte, written| match byte {
+        b'"' => depth_of(written.iter().take_while(|byte| **byte == b'\\').count()) <= depth,
+        _ => byte < b' ' && byte != b'\t',
+    }
 }
 
 /// Where a string ends, if `depth` backslashes precede its quotes. It also ends where the string around it ends, even
@@ -81,7 +94,7 @@ fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
 
 /// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is
 /// well-formed: the secret of another name before it could reach beyond it, and take its name away. No more is examined.
-fn is_signed(value: &[u8], kind: Kind) -> bool {
+pub(super) fn is_signed(value: &[u8], kind: Kind) -> bool {
     if kind != Kind::Authorization || !begins_with_any(value, &SIGNED) {
         return false;
     }
@@ -119,7 +132,11 @@ pub(super) struct Pass<'a> {
     pub(super) lines: &'a mut Vec<u8>,
     start: usize,
     pub(super) read: usize,
-    written: usize,
+    pub(super) written: usize,
+    /// Of what is written, the string that contains the last header was searched for up to here.
+    pub(super) searched: usize,
+    /// How many backslashes are before the quotes of that string.
+    pub(super) header_depth: usize,
     /// No parameter's name begins before this.
     pub(super) names_from: usize,
     /// Names had escaped bytes; a name that ends before this may have more of them.
@@ -142,6 +159,8 @@ impl<'a> Pass<'a> {
             start: from,
             read: from,
             written: from,
+            searched: from,
+            header_depth: 0,
             names_from: from,
             escaped_up_to: from,
             line_end: from,
@@ -159,7 +178,7 @@ impl<'a> Pass<'a> {
         self.redacted
     }
 
-    fn copy_up_to(&mut self, end: usize) {
+    pub(super) fn copy_up_to(&mut self, end: usize) {
         looked_at(end - self.read);
         if self.written < self.read {
             self.lines.copy_within(self.read..end, self.written);
@@ -176,7 +195,7 @@ impl<'a> Pass<'a> {
         self.redacted.values += 1;
     }
 
-    fn mask(&mut self, start: usize, end: usize) {
+    pub(super) fn mask(&mut self, start: usize, end: usize) {
         let stars = |byte: &u8| *byte == b'*';
         let value = &self.lines[start..end];
         looked_at(value.len());
@@ -202,7 +221,7 @@ impl<'a> Pass<'a> {
         let value = quoted.map(|(_, value)| self.lines.len() - value.len());
         let end = match value {
             Some(value) => self.end_of_text(value, next, |byte, _| byte < b' ' || byte == b'"'),
-            None => self.end_of_text(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
+            None => self.end_of_word(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
         };
         self.mask(value.unwrap_or(start), end);
     }
@@ -214,50 +233,23 @@ impl<'a> Pass<'a> {
         match decoded(value) {
             // As above, another one may end the string that contains all this.
             Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
+                // A quote that was escaped more often than this one is in the string.
+                let longest = value.len() - text.len();
                 let text = self.lines.len() - text.len();
-                let end = self.end_of_text(text, in_string, |byte, _| byte < b' ' || byte == b'"');
+                let end = self.end_of_text(text, in_string, |byte, written| {
+                    byte < b' ' || byte == b'"' && written.len() <= longest
+                });
                 self.mask(text, end);
             }
             _ => {
                 let is_end = |byte, _: &[u8]| byte <= b' ' || byte == b'"' || byte == b'&';
-                self.mask(start, self.end_of_text(start, unescaped, is_end));
+                self.mask(start, self.end_of_word(start, unescaped, is_end));
             }
         }
     }
 
-    /// Masks what follows a header's colon, up to the end of its line, or of the string that contains it: a quote in a
-    /// cookie, or JSON in it, does not end it.
-    pub(super) fn mask_header(&mut self, colon: usize, kind: Kind) {
-        let value = behind_blanks(&self.lines[colon + 1..], b" \t", unescaped);
-        let start = self.lines.len() - value.len();
-        // The end of a line that is left as it is may be far away, and there may be many headers in the line.
-        if is_signed(value, kind) {
-            return;
-        }
-        let mut is_json = false;
-        let end = self.end_of_text(start, unescaped, |byte, behind| {
-            if byte != b'"' {
-                return byte < b' ' && byte != b'\t';
-            }
-            let trimmed = behind.trim_ascii_start();
-            looked_at(behind.len() - trimmed.len());
-            let next = trimmed.first();
-            let quote = self.lines.len() - behind.len() - 1;
-            let escape = backslashes(&self.lines[..quote]);
-            looked_at(escape);
-            // The event's own quote ends every value. Another one before a colon ends a name, in JSON behind the value:
-            // it is masked, so all that may be its secret is masked with it.
-            let is_own = self.lines[quote] == b'"' && escape.is_multiple_of(2);
-            is_json |= !is_own && next == Some(&b':');
-            is_own || !is_json && next.is_none_or(|next| b",]}".contains(next))
-        });
-        if let Some(secret) = self.secret_of(start, end, kind) {
-            self.mask(secret, end);
-        }
-    }
-
-    /// The position of the first byte that, as `next` reads it, is an end.
-    fn end_of_text(
+    /// The position of the first byte that, as `next` reads it, is an end. It may depend on how the byte is written.
+    pub(super) fn end_of_text(
         &self,
         start: usize,
         next: Next,
@@ -270,9 +262,33 @@ impl<'a> Pass<'a> {
             looked_at(plain);
             end += plain;
             match next(&self.lines[end..]) {
-                Some((byte, rest)) if !is_end(byte, rest) => end = self.lines.len() - rest.len(),
-                _ => return end,
+                Some((byte, rest)) => {
+                    let behind = self.lines.len() - rest.len();
+                    if is_end(byte, &self.lines[end..behind]) {
+                        return end;
+                    }
+                    end = behind;
+                }
+                None => return end,
             }
+        }
+    }
+
+    /// The same for a value that may end at a blank. The name of a header in it ends with the value: then what follows on
+    /// the line is that header's.
+    fn end_of_word(
+        &self,
+        start: usize,
+        next: Next,
+        is_end: impl FnMut(u8, &[u8]) -> bool,
+    ) -> usize {
+        let end = self.end_of_text(start, next, is_end);
+        let is_name = self.lines[start..end].ends_with(b":");
+        match unescaped(&self.lines[end..]) {
+            Some((b' ' | b'\t' | b'"', _)) if is_name => {
+                self.end_of_text(end, unescaped, ends_line(0))
+            }
+            _ => end,
         }
     }
 
@@ -295,15 +311,10 @@ impl<'a> Pass<'a> {
             // In JSON within JSON, if the value is more than a string or a number, the whole rest is masked.
             string_end(value, 0, 0).map(|end| self.mask(start, start + end))
         } else {
-            let is_end = |byte, _: &[u8]| byte <= b' ' || b"\",]}".contains(&byte);
+            let is_end = |byte, _: &[u8]| byte <= b' ' || b"\",]}\\".contains(&byte);
             let end = self.end_of_text(start, unescaped, is_end);
-            let value = &self.lines[start..end];
-            match mask_of(value) {
-                Some(by) => self.replace(start, end, by),
-                // Whatever is escaped there.
-                None if value.contains(&b'\\') => self.mask(start, end),
-                None => {}
-            }
+            let by = mask_of(&self.lines[start..end]);
+            by.into_iter().for_each(|by| self.replace(start, end, by));
             Some(())
         };
         if masked.is_none() {
@@ -326,7 +337,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
-    fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
+    pub(super) fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
         let value = &self.lines[start..end];
         looked_at(value.len());
         if is_signed(value, kind) {

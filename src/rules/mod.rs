@@ -3,6 +3,7 @@
 
 mod endings;
 pub mod filter;
+mod header;
 mod mask;
 mod name;
 pub mod redact;

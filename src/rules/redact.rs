@@ -86,6 +86,9 @@ const S3: [(&str, Kind); 28] = [
     ("x-container-meta-temp-url-key-2", ANY),
 ];
 
+/// Between a header's name and its value in a list, there may be so many other members.
+const MAX_BETWEEN: usize = 2;
+
 impl Redactor {
     /// Masks the values of members with one of these names, and, if `s3` is set, all that is secret in S3 events.
     /// `None` if there is nothing to mask.
@@ -177,12 +180,9 @@ impl Redactor {
         let mut room = [0; MAX_NAME];
         let name = last_name(text, &mut room);
         // In JSON within JSON, line breaks and tabs are a letter behind two or more backslashes.
+        let is_escape = |letter| text.windows(2).any(|pair| pair == [b'\\', letter]);
         let behind_escape = match name {
-            [b'n' | b'r' | b't', behind @ ..]
-                if text[..text.len() - name.len()].ends_with(b"\\") =>
-            {
-                behind
-            }
+            [letter @ (b'n' | b'r' | b't'), behind @ ..] if is_escape(*letter) => behind,
             _ => name,
         };
         let find = |name| {
@@ -207,14 +207,16 @@ impl Redactor {
         };
         match byte {
             b'=' => self.look_at_parameter(pass, end, text.len() - rest.len()),
-            b':' if text[end] == b':' => {
+            b':' => {
+                let value = text.len() - rest.len();
                 let name = self.named_before(pass, end);
+                pass.names_from = value;
                 if let Some(name) = name.filter(|name| name.is_header()) {
-                    pass.mask_header(end, name.kind);
+                    pass.mask_header(value, name.kind);
                 }
             }
             // A member's name, possibly in JSON within JSON.
-            b'"' if let Some(behind) = value_of_name(rest, text[end] == b'%') => {
+            b'"' if let Some(behind) = self.value_of_name(rest, text[end] == b'%') => {
                 let colon = text.len() - behind.len() - 1;
                 let name = &text[pass.names_from.max(pass.read).min(end)..end];
                 looked_at(name.len());
@@ -237,6 +239,32 @@ impl Redactor {
             }
             _ => {}
         }
+    }
+
+    /// What follows the colon of the member whose name's closing quote is right before this; or of another member, if
+    /// that has the value for what the first one names: `"name":"Cookie","type":"header","value":…`.
+    fn value_of_name<'a>(&self, behind: &'a [u8], is_in_url: bool) -> Option<&'a [u8]> {
+        let next = if is_in_url { decoded } else { unescaped };
+        // In JSON within JSON, line breaks are escaped.
+        let mut rest = behind_blanks(behind, BLANKS, next);
+        for _ in 0..=MAX_BETWEEN {
+            let Some((b',', other)) = next(rest) else {
+                break;
+            };
+            let (name, behind) = plain_string(behind_blanks(other, BLANKS, next))?;
+            rest = behind_blanks(behind, BLANKS, next);
+            let mut value_names = [&b"value"[..], b"values"].into_iter();
+            if value_names.any(|value| name.eq_ignore_ascii_case(value)) {
+                break;
+            }
+            // The value between them is skipped: it must not be a secret itself.
+            let is_other = |colon: &u8| *colon == b':' && self.named(name).is_none();
+            let (_, value) = next(rest).filter(|(byte, _)| is_other(byte))?;
+            let (_, value) = plain_string(behind_blanks(value, BLANKS, next))?;
+            rest = behind_blanks(value, BLANKS, next);
+        }
+        let (_, value) = next(rest).filter(|(colon, _)| *colon == b':')?;
+        Some(value)
     }
 
     fn look_at_parameter(&self, pass: &mut Pass<'_>, end: usize, value: usize) {
@@ -263,21 +291,14 @@ fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
     lasts.any(|(last, mask)| (text ^ last) & mask == 0)
 }
 
-/// What follows the colon of the member whose name's closing quote is right before this; or of the next member, if that
-/// has the value for what the first one names: `"name":"Cookie","value":…`.
-fn value_of_name(behind: &[u8], is_in_url: bool) -> Option<&[u8]> {
-    let next = if is_in_url { decoded } else { unescaped };
-    // In JSON within JSON, line breaks are escaped.
-    let mut rest = behind_blanks(behind, BLANKS, next);
-    if let Some((b',', behind)) = next(rest) {
-        let (quote, name) = decoded(behind_blanks(behind, BLANKS, next))?;
-        let (name, behind) = name.split_at_checked(b"value".len())?;
-        let is_value = quote == b'"' && name.eq_ignore_ascii_case(b"value");
-        let (_, behind) = decoded(behind).filter(|(quote, _)| is_value && *quote == b'"')?;
-        rest = behind_blanks(behind, BLANKS, next);
-    }
-    let (_, value) = next(rest).filter(|(colon, _)| *colon == b':')?;
-    Some(value)
+/// The text in the quotes that begin here, if it can't contain a secret's name and its value, and what follows them.
+fn plain_string(quoted: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, text) = decoded(quoted).filter(|(quote, _)| *quote == b'"')?;
+    let quote = &quoted[..quoted.len() - text.len()];
+    let is_plain = |byte: &&u8| is_of_name(**byte) || b" ./".contains(byte);
+    let (text, behind) = text.split_at(text.iter().take_while(is_plain).count());
+    looked_at(text.len());
+    Some((text, behind.strip_prefix(quote)?))
 }
 
 /// Ceph RGW writes headers as CGI does.

@@ -3,6 +3,7 @@
 mod cost;
 mod random;
 mod recipes;
+mod texts;
 
 use std::fs;
 use std::ops::Range;
@@ -105,6 +106,9 @@ fn secrets_are_masked_and_nothing_else() {
         // Headers as lists of names and values, and as texts.
         r#"{"h":[{"name":"Authorization","value":"Bearer «abcdefgh»"},{"Key":"Cookie" , "Value" : "«abcdefgh»"},{"name":"Host","value":"h"}]}"#,
         r#"{"log":"[{\"name\":\"cookie\",\"value\":\"«abcdefgh»\"}]"}"#,
+        r#"{"h":[{"name":"Cookie","values":["«a»","«abcdefgh»"]},{"name":"Authorization","Type":"header/x","id": "7" , "Values":["Bearer «abcdefgh»"],"a":1}]}"#,
+        r#"{"log":"[{\"name\":\"cookie\",\"type\":\"x\",\"value\":\"«abcdefgh»\"}]","u":"?h={%22name%22:%22Cookie%22,%22a%22:%22b%22,%22values%22:«[%22abcdefgh%22]»&b"}"#,
+        r#"{"h":[{"name":"Cookie","token":"«abcdefgh»","value":"a"},{"name":"cookie","u":"?sig=«abcdefgh»","value":"a"}]}"#,
         r#"{"m":"GET / HTTP/1.1\r\nAuthorization: Bearer «abcdefgh»\r\ncookie:«a=b; c=d, \u0022e»\r\nHost: h"}"#,
         r#"{"m":"x-amz-security-token:«abcdefgh»\nx-amz-date:1"}"#,
         // JSON within JSON.
@@ -125,11 +129,27 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"m":"x-amz-security-token: «abcdefgh {\"token\":[\"abcdefgh\",\"abcdefgh\"]}»\nHost: h","Cookie: «abcdefgh»" : 1}"#,
         r#"{"m":"Cookie: «p={\"a\":\"b\",\"c\":1}; d=abcdefgh»\\","b":"Cookie: «abcdefgh»\\"}"#,
         r#"{"log":"{\"m\":\"Cookie: «abcdefgh»\",\"token\":\"«abcdefgh»\"}"}"#,
+        // Quotes in a header's value don't end it, in JSON within JSON either.
+        r#"{"m":"Authorization: «Digest username=\"u\", realm=\"r\", response=\"abcdefgh\"»\r\nHost: h","b":1}"#,
+        r#"{"m":"If-Match: \"a\"\nCookie: «a=[\"x\",\"abcdefgh\"],\"b\":1»\n\"c\"","b":"Set-Cookie: «a={\"x\"} abcdefgh»"}"#,
+        r#"{"log":"{\"m\":\"Authorization: «OAuth a=\\\"k\\\", oauth_token=\\\"abcdefgh\\\"»\",\"b\":1}"}"#,
+        r#"{"log":"{\"m\" : [\"Host: \\\"\\\\\\\\\", \"GET /\\r\\n\\\"b\\\" Cookie: «a=\\\"x\\\", abcdefgh»\"],\"b\":1}"}"#,
+        r#"{"log":"{\"log\":\"{\\\"m\\\":\\\"Cookie: «a=\\\\\\\"x\\\\\\\", abcdefgh»\\\",\\\"u\\\":1}\"}"}"#,
+        r#"{"log":"{\"m\":\"Cookie: «a»\",\"n\":\"?sig=«b»\\r\\nCookie: «c=\\\"x\\\"; abcdefgh»\"} \"x\" Cookie: «a=\"x\", abcdefgh»","b":1}"#,
+        r#"{"log":"{\"m\":\"?sig=«b»\"} Cookie: «a=\"x\", abcdefgh»","b":"\"x\\\\\" Cookie: «a=\"x\", abcdefgh»"}"#,
+        // What only looks like JSON.
+        r#"{"m":"\"a\":\"b Cookie: «a=\"x\" abcdefgh, \"y\"»","b":"[\" Cookie: «\"abcdefgh\"»","c":1}"#,
+        r#"{"log":"{\"m\":\"\\\"token\\\":x\\tCookie: «abcdefgh»\",\"n\":\"\\n%53ignature=«abcdefgh»&\"}"}"#,
+        r#"{"m":"?Token=«a,Cookie: a=\"x\"; abcdefgh»\r\nb","n":"%22sig%22:«1,Cookie: abcdefgh»","c":"?sig=«a:»&b c","d":"?token=«a,cookie:\"abcdefgh\"»"}"#,
+        // An escaped colon.
+        r#"{"m":"Cookie\u003a «a=abcdefgh»\nb","u":"GET /?h=Cookie%3A«%20a%3D%22x%22%3Babcdefgh&b=1 HTTP/1.1»","b":"?X-Auth-Token%253A«abcdefgh b»"}"#,
+        r#"{"m":"Cookie%3A «a=\"x\"; b=abcdefgh&c»","b":1}"#,
         // Blanks before a header's value, and in it.
         r#"{"m":"Authorization:\tBearer «abcdefgh»\r\ncookie:\u0020 «a\tbcdefgh»\nHost: h"}"#,
         // JSON in a URL.
         r#"{"u":"?q={%22cookie%22:%22«ab%20cdefgh»%22,%22token%22:%20%22«abcdefgh»%22}&sig%3D%22«abcdefgh»%22","b":1}"#,
         r#"{"u":"/c?q={%22Cookie%22:%22«a=%5C%22abcdefgh%5C%22;%20b=c»%22,%22a%22:%22b%5C%5C%22}","b":1}"#,
+        r#"{"u":"/c?q={%22token%22:%22«%2522abcdefgh%2522»%22,%22a%22:1}","b":1}"#,
         r#"{"u":"/c?q={%22token%22:%22«abcdefgh%5C%5C»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»","c":"%2522sig%2522:%2522«abcdefgh%255C%2522abc»%2522"}"#,
         r#"{"u":"/c?q={%22token%22:%22«a%5Cn%5C%5C%5C%22bcdefgh\\%22\/\u005c%22»%22,%22a%22:1}","b":"%22token%22:%22«abcdefgh%5C»\"}"}"#,
         r#"{"u":"/c?q=%7B%22token%22%3A%22«abcdefgh»%22%2C%22sig%22%20%3A+%22«abcdefgh»%22%2C%22a%22%3A1%7D&token=«a»","b":1}"#,
@@ -150,10 +170,11 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"ua":"\"token\": [x","tokens":["abcdefgh"],"cookie":null}"#,
         r#"{"log":"{\"u\":\"?sig=\",\"b\":\"abcdefgh\",\"t\":\"?token=\"}"}"#,
         r#"{"m":"invalid token: expired, signature: bad, my-field: x","t":["cookie","token"],"time":"cookie:"}"#,
-        r#"{"h":[{"name":"Cookie","valid":"abcdefgh"}],"cookie\\":["abcdefgh"],"m":"Cookie%3A abcdefgh"}"#,
+        r#"{"h":[{"name":"Cookie","valid":"abcdefgh"},{"name":"Cookie","a":"b"},{"value":"a"}],"cookie\\":["abcdefgh"]}"#,
         r#"{"u":"a\\u0041=b%3Db%=\\\\=%2541"}"#,
         r#"{"m":"ncookie: abcdefgh, rsig=a tsig=b, \\xsig=c, x\\nasig=d"}"#,
         r#"{"u":"sig%22:","b":"x%22sig%22:\\\\","c":1}"#,
+        r#"{"a":"cookie","value%22:{":1,"b":"cookie","a\":[":1,"c":"cookie","d":{"value":"a"}}"#,
         r#"{"log":"{\"token\":null,\"sig\":0,\"cookie\":none}","m":"authorization:\n"}"#,
     ] {
         if !unchanged.contains("[x") {

@@ -22,10 +22,12 @@ fn write() -> impl Strategy<Value = Write> {
         "<13>Nov 28 10:00:00 host app[1]: ",
     ]);
     let cut = prop::option::of(any::<prop::sample::Index>());
-    (header, object(), cut).prop_map(|(header, object, cut)| {
-        let line = object.to_string();
+    let start = prop::sample::select(vec!["{", "{", "{ "]);
+    (header, start, object(), cut).prop_map(|(header, start, object, cut)| {
+        let line = object.to_string().replacen('{', start, 1);
         // Cut anywhere, also inside a character, but not at the ends, and not between `{` and `"`.
-        let end = cut.map_or(line.len(), |cut| 2 + cut.index(line.len() - 2));
+        let begun = start.len() + 1;
+        let end = cut.map_or(line.len(), |cut| begun + cut.index(line.len() - begun));
         Write {
             bytes: [header.as_bytes(), &line.as_bytes()[..end]].concat(),
             whole: cut.is_none().then_some(line),
@@ -66,7 +68,7 @@ proptest! {
 
     #[test]
     fn what_is_appended_to_a_torn_object_is_found_unless_it_can_be_a_part_of_it(
-        lines in vec((vec(write(), 1..5), prop::sample::select(vec!["\n", "\r\n", ",\n", "\0\n", "\n\u{1e}"])), 1..4),
+        lines in vec((vec(write(), 1..5), prop::sample::select(vec!["\n", "\r\n", ",\n", " \n", ", \t\r\n", "\0\n", "\n\u{1e}"])), 1..4),
         cuts in vec(any::<prop::sample::Index>(), 0..20),
     ) {
         let (mut stream, mut expected) = (Vec::new(), Vec::new());
@@ -84,18 +86,52 @@ const TORN: &str = r#"{"id":"cut","api":{"name":"Put\u00e9\"{","n":-1.5e3},"ok":
 
 #[test]
 fn the_event_after_a_torn_one_is_found_wherever_that_was_cut() {
-    let mut missed = Vec::new();
-    for end in 1..TORN.len() {
-        let torn = &TORN[..end];
-        let found = outcome(&format!("{torn}{{\"ok\":1}}\n{{\"ok\":2}}\n"));
-        if found == (oks(2), 1) {
-            continue;
+    for (appended, behind) in [
+        (r#"{"ok":1}"#, ""),
+        (r#"{ "ok":1}"#, ""),
+        (r#"{"ok":1}"#, " \t"),
+        (r#"{ "ok":1}"#, ", \r"),
+        (r#"{ "ok":1}"#, r#"{ "ok":2}"#),
+    ] {
+        let events = [appended, r#"{ "ok":2}"#].map(str::to_owned);
+        let mut missed = Vec::new();
+        for end in 1..TORN.len() {
+            let torn = &TORN[..end];
+            let next = if behind.ends_with('}') {
+                ""
+            } else {
+                &events[1]
+            };
+            let found = outcome(&format!("{torn}{appended}{behind}\n{next}\n"));
+            if found == (events.to_vec(), 1) {
+                continue;
+            }
+            assert_eq!(found, (events[1..].to_vec(), 1), "{torn}");
+            missed.push(torn.as_bytes()[end - 1]);
         }
-        assert_eq!(found, (oks(2)[1..].to_vec(), 1), "{torn}");
-        missed.push(torn.as_bytes()[end - 1]);
+        // Where a value is expected, an object can be one.
+        assert_eq!(missed, *b":::::::[,:[", "{appended}{behind}");
     }
-    // Where a value is expected, an object can be one.
-    assert_eq!(missed, *b":::::::[,:[");
+}
+
+/// What the pages name as exceptions: the event on the line is lost with the torn one, and no other.
+#[test]
+fn what_can_t_be_told_from_a_part_of_the_torn_one_is_lost_with_it() {
+    for stream in [
+        "{\n  \"id\":1,\n  \"a\":\"cut{\"x\":1}",
+        r#"{"id":1,"a":"cut{  "x":1}"#,
+        r#"{"id":1,"a":"cut{"x":1}]"#,
+        &format!(r#"{{"id":1,"a":"cut{{"x":1}}{}"#, " ".repeat(65)),
+        r#"{"id":1,"a":"cut<13>1 - - - - - [a b="c"] {"x":1}"#,
+    ] {
+        let found = outcome(&format!("{stream}\n{{\"ok\":1}}\n"));
+        assert_eq!(found, (oks(1), 1), "{stream:?}");
+    }
+    // Its lines may count once more.
+    let spread = "{\"id\":1,\"a\":\"cut{\n  \"x\":1\n}\n{\"ok\":1}\n";
+    assert_eq!(outcome(spread), (oks(1), 2));
+    let behind_header = r#"{"id":1,"a":2<13>1 - - - - - [a b="c"] {"ok":1}"#;
+    assert_eq!(outcome(&format!("{behind_header}\n")), (oks(1), 1));
 }
 
 #[test]

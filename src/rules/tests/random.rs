@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Every secret of the property tests begins with this, and nothing else contains it.
-const SECRET: &str = "hush";
+pub(super) const SECRET: &str = "hush";
 /// A secret number.
-const NUMBER: u64 = 4_815_162_342;
+pub(super) const NUMBER: u64 = 4_815_162_342;
 
 /// A text as JSON, with random bytes escaped; the bits of `how` say which.
 fn quoted(text: &str, how: u64) -> String {
@@ -63,7 +63,7 @@ fn written(value: &Value, how: u64) -> String {
 }
 
 /// A name in upper or lower case, with `_` for `-` where that means the same.
-fn any_case(name: &str, how: u64, is_member: bool) -> String {
+pub(super) fn any_case(name: &str, how: u64, is_member: bool) -> String {
     let name =
         name.chars()
             .enumerate()
@@ -80,7 +80,7 @@ fn any_case(name: &str, how: u64, is_member: bool) -> String {
     }
 }
 
-fn percent_encoded(name: &str, how: u64) -> String {
+pub(super) fn percent_encoded(name: &str, how: u64) -> String {
     let bytes = name.bytes().enumerate().map(|(place, byte)| {
         match how.rotate_right(2 * place as u32 % 64) & 7 {
             6 => format!("%{byte:02x}"),
@@ -94,7 +94,7 @@ fn percent_encoded(name: &str, how: u64) -> String {
 /// Pieces of JSON in any order.
 const DAMAGED: &str = r#"(sig|n|cookie|Authorization|Bearer |AWS4-| Signature=a|my-field|%22|%22:|%5C|%3A|abcdefghi|1|=|%3D|"|"|\\|\\|:|u0022|u0026|&|\{|\[|\]|\}| |,){0,16}"#;
 
-fn secret() -> impl Strategy<Value = String> {
+pub(super) fn secret() -> impl Strategy<Value = String> {
     "hush[a-zA-Z0-9]{4,20}"
 }
 
