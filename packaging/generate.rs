@@ -43,12 +43,15 @@ fn write(directory: &PathBuf) -> io::Result<()> {
     fs::write(directory.join("webhook.env.5"), settings_page(&command))?;
     fs::write(directory.join("options.md"), options_page(&command))?;
     fs::write(directory.join("metrics.md"), metrics_page())?;
-    let sources = DESCRIPTIONS.partition_point(|message| message.section != "Sources");
-    let (agent, sources) = DESCRIPTIONS.split_at(sources);
+    let first = |section| DESCRIPTIONS.partition_point(|message| message.section != section);
+    let (rest, disks) = DESCRIPTIONS.split_at(first("The spool"));
+    let (agent, sources) = rest.split_at(first("Sources"));
     let page = messages_page("Log messages", agent);
     fs::write(directory.join("log-messages.md"), page)?;
-    let page = messages_page("Log messages of sources, files and disks", sources);
+    let page = messages_page("Log messages of sources and files", sources);
     fs::write(directory.join("log-messages-sources.md"), page)?;
+    let page = messages_page("Log messages of what is kept on disk", disks);
+    fs::write(directory.join("log-messages-disks.md"), page)?;
     fs::write(directory.join("webhook.env"), settings_file(&command))
 }
 
@@ -268,8 +271,8 @@ fn messages_page(title: &str, messages: &[Description]) -> String {
         "# {title}\n\n\
         Written by `make manual` from the program. Of each message: its name, its level and text with `…`\n\
         for what varies, what it means, and what fixes it. The other messages: [the agent, the webhook and\n\
-        settings](log-messages.md); [sources, files and disks](log-messages-sources.md). Where the log is,\n\
-        and why events are dropped: [the log](log.md).\n"
+        settings](log-messages.md); [sources and files](log-messages-sources.md); [what is kept on\n\
+        disk](log-messages-disks.md). Where the log is, and why events are dropped: [the log](log.md).\n"
     );
     let mut section = "";
     for message in messages {

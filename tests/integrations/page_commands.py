@@ -294,7 +294,7 @@ def is_shown(lines, said):
 
 def is_message(line):
     """Whether the pages of messages, which the program makes, have this line of the log."""
-    pages = (pathlib.Path(f"packaging/docs/log-messages{which}.md").read_text(encoding="utf-8") for which in ("", "-sources"))
+    pages = (pathlib.Path(f"packaging/docs/log-messages{which}.md").read_text(encoding="utf-8") for which in ("", "-sources", "-disks"))
     messages = re.findall(r"^- `\w+` (?:`` (.*?) ``|`(.*?)`)", "".join(re.sub(r"\n  (?=\S)", " ", page) for page in pages), re.MULTILINE)
     # Not those that any text would be.
     texts = [quoted or plain for quoted, plain in messages if not re.fullmatch(r"\w+ …", plain)]
