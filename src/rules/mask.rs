@@ -274,8 +274,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The same for a value that may end at a blank. The name of a header in it ends with the value: then what follows on
-    /// the line is that header's.
+    /// The same for a value that may end at a blank. If it ends with the name of a header, what follows on the line is
+    /// that header's.
     fn end_of_word(
         &self,
         start: usize,
