@@ -91,7 +91,11 @@ impl Follower {
     }
 
     fn take_same(&mut self, file: &mut Tracked, head: &[u8]) -> Option<(u64, FileOffset)> {
-        let mut probe = Probe { file, head };
+        let mut probe = Probe {
+            file,
+            head,
+            unpackers: &mut self.unpackers,
+        };
         let own = self.missing.take_same(&mut probe);
         let other = self.others.take_same(&mut probe);
         match (own, other) {
@@ -125,6 +129,9 @@ impl Follower {
             // It may have more than its original had when that was last seen.
             let is_other = known.inode != file.now.identity.1;
             file.longest = known.length.max(known.offset + u64::from(is_other));
+            // It was read to its end, and nothing was appended to it.
+            let is_read = known.unread() == 0 && known.packed == file.now.length;
+            file.is_touched = is_other || !is_read;
         }
         let (device, inode) = file.now.identity;
         let path = &file.now.path;
@@ -133,14 +140,19 @@ impl Follower {
             .progress
             .seen(number, path, device, inode, file.longest, file.head)
         {
-            self.progress.start(number, file.known());
+            let original = known.original;
+            let start = FileOffset {
+                original,
+                ..file.known()
+            };
+            self.progress.start(number, start);
         }
         // That of a compressed file is a guess.
-        let is_guess = known.path.extension().is_some_and(|end| end == "gz");
+        let is_guess = known.is_gzip() || (file.is_gzip && known.inode == inode);
         let mut cut = 0;
         if file.is_gzip && !is_guess {
             // Its end shows whether it has all of that.
-            self.originals.insert(number, known.length);
+            self.progress.expects(number, known.length);
         } else if !is_guess {
             cut = known.length.saturating_sub(file.longest);
         }
@@ -221,7 +233,11 @@ impl Follower {
         for other in &alike {
             self.check_rewritten(*other, now);
         }
-        let mut probe = Probe { file, head };
+        let mut probe = Probe {
+            file,
+            head,
+            unpackers: &mut self.unpackers,
+        };
         if let Some((known, entry)) = self.missing.take_content(&mut probe) {
             return Class::Known(known, entry);
         }

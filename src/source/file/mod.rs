@@ -25,6 +25,7 @@ mod reading;
 mod search;
 mod tracked;
 mod trouble;
+mod unpacking;
 mod zeros;
 
 use std::path::{Path, PathBuf};
