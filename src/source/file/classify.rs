@@ -1,6 +1,7 @@
 //! What a file that was just found, or has grown, is: one that was read before under another name, the copy of another
 //! one, or a new one.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::alike::Common;
@@ -19,6 +20,8 @@ use crate::telemetry::message::Message;
 const SETTLES: Duration = Duration::from_secs(2);
 /// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
 const EXPLAINED: Duration = Duration::from_secs(2);
+/// How far back the beginning of a file's last line is searched for.
+const LINE_BYTES: usize = 64 << 10;
 
 /// What a file is.
 enum Class {
@@ -77,7 +80,7 @@ impl Follower {
                 self.troubles.solved(&path);
                 Some((file, head))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // It was replaced just now.
                 let parent = path.parent().unwrap_or(std::path::Path::new("."));
                 self.dirty.insert(parent.to_owned());
@@ -173,7 +176,7 @@ impl Follower {
         if is_passed && !file.is_gzip && unreadable(head).is_none() {
             let number = self.number();
             file.head = known_by(head);
-            if let Err(error) = file.skip_to_end() {
+            if let Err(error) = skip_to_end(&mut file) {
                 self.troubles
                     .note(&file.now.path, error.to_string(), file.active);
                 return;
@@ -196,7 +199,7 @@ impl Follower {
     }
 
     /// Looks again into a file that could not be classified, or that was a copy when it was shorter.
-    pub(super) fn examine(&mut self, number: u64, now: Instant) -> std::io::Result<()> {
+    pub(super) fn examine(&mut self, number: u64, now: Instant) -> io::Result<()> {
         let Some(mut file) = self.take(number) else {
             return Ok(());
         };
@@ -410,4 +413,13 @@ impl Follower {
             }
         }
     }
+}
+
+/// Passes over what is in a file: to the beginning of the last line, which may be half written.
+fn skip_to_end(file: &mut Tracked) -> io::Result<()> {
+    let length = file.open()?.metadata()?.len();
+    let from = length.saturating_sub(LINE_BYTES as u64);
+    let last = file.read_at(from, LINE_BYTES)?;
+    let line = last.iter().rposition(|byte| *byte == b'\n');
+    file.start_at(line.map_or(length, |at| from + at as u64 + 1))
 }

@@ -128,6 +128,8 @@ impl Follower {
             self.finish_if_done(number, now);
         }
         self.bound_deleted(deleted, now, sink);
+        let files = &self.files;
+        self.failing.retain(|number, _| files.contains_key(number));
     }
 
     /// A file that is gone and was read is finished when its writer is done, too: when nothing has come for long, and

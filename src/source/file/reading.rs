@@ -120,7 +120,7 @@ impl Follower {
             }
             return;
         }
-        file.close();
+        file.reopen();
         let path = file.now.path.clone();
         if error.kind() != ErrorKind::NotFound {
             self.troubles.note(&path, error.to_string(), now);

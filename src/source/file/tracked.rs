@@ -15,8 +15,6 @@ use super::zeros::{before_zeros, end_of_zeros};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
-/// How far back the beginning of a file's last line is searched for.
-const LINE_BYTES: usize = 64 << 10;
 /// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
@@ -134,6 +132,16 @@ impl Tracked {
         Ok(self.file.insert(file))
     }
 
+    /// Replaces its descriptor, if it can be opened by its name: otherwise that may be all that is left of it.
+    pub(super) fn reopen(&mut self) {
+        self.stop_unpacking();
+        if let Some(before) = self.file.take()
+            && self.open().is_err()
+        {
+            self.file = Some(before);
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
     }
@@ -162,16 +170,6 @@ impl Tracked {
         self.resume(&FileOffset::default());
         self.longest = 0;
         self.state = State::New;
-    }
-
-    /// Passes over what is in it: to the beginning of the last line, which may be half written.
-    pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
-        let file = self.open()?;
-        let length = file.metadata()?.len();
-        let from = length.saturating_sub(LINE_BYTES as u64);
-        let last = self.read_at(from, LINE_BYTES)?;
-        let line = last.iter().rposition(|byte| *byte == b'\n');
-        self.start_at(line.map_or(length, |at| from + at as u64 + 1))
     }
 
     /// At most its first [`HEAD_BYTES`], as they are now.

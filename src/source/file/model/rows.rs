@@ -91,6 +91,7 @@ fn what_can_not_be_read_any_more_is_opened_again() {
         written on: start write 20 settle break write 5 settle
         in an outage: start outage write 60 settle break settle write 5 settle
         renamed: start write 20 settle break rename write 5 settle
+        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove wait 250 settle deliver steps 90
         renamed in an outage: start outage write 60 settle break write 5 settle rename write 5 settle
         copied and truncated: start write 20 settle break write 2 settle copytruncate write 5 settle
         compressed: start write 2 settle stop write 200 rename gzip start outage settle break settle write 2";
@@ -341,8 +342,7 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
     let lines = "
         truncated while it was read: start outage write 250 write 250 write 250 write 250 settle truncate write 3 settle
         removed while it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle break remove wait 250 settle deliver steps 90
-        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break wait 250 settle deliver steps 90
-        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove wait 250 settle deliver steps 90";
+        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break wait 250 settle deliver steps 90";
     all(BOTH, &expected, lines);
 }
 
