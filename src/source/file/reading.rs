@@ -49,10 +49,11 @@ impl Follower {
                 Ok(Step::Full) => return Step::Full,
                 Ok(Step::Worked) => {
                     // What was renamed from a path is read before what took its place.
-                    let keeps_turn =
-                        self.listing.pattern().path().is_some() && self.pending.contains(&number);
-                    let has_rest = |file: &Tracked| file.longest > file.offset;
-                    if !keeps_turn || !self.files.get(&number).is_some_and(|file| has_rest(file)) {
+                    let file = self.files.get(&number);
+                    let keeps_turn = self.listing.pattern().path().is_some()
+                        && self.pending.contains(&number)
+                        && file.is_some_and(|file| file.longest > file.offset);
+                    if !keeps_turn {
                         self.ready.pop_front();
                     }
                     return Step::Worked;

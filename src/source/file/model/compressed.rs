@@ -125,6 +125,21 @@ fn a_start_unpacks_what_was_read_at_most_once_and_nothing_of_what_was_read_to_it
 }
 
 #[test]
+fn what_is_new_does_not_wait_for_a_compressed_file_that_was_only_touched() {
+    for is_glob in BOTH {
+        let mut world = World::new(*is_glob, false);
+        let line = "start write 2 settle big 12 settle rename settle gzip wait 100 write 2 settle deliver stop start settle write 1 tick";
+        ops(line).into_iter().for_each(|op| world.apply(op));
+        let before = UNPACKED.get();
+        while world.hook.queued.is_empty() {
+            world.apply(Op::Steps(1));
+        }
+        let unpacked = UNPACKED.get() - before;
+        assert!(unpacked < 12_000_000, "{is_glob}: {unpacked}");
+    }
+}
+
+#[test]
 fn a_compressed_file_that_is_being_written_is_unpacked_once() {
     let begin = "start write 2 settle live 250 live 250 live 250 live 250 steps 90";
     for more in [
