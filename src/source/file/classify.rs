@@ -1,6 +1,7 @@
 //! What a file that was just found, or has grown, is: one that was read before under another name, the copy of another
 //! one, or a new one.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::alike::Common;
@@ -19,6 +20,8 @@ use crate::telemetry::message::Message;
 const SETTLES: Duration = Duration::from_secs(2);
 /// A copy that is not explained by then is logged: where logs are copied and truncated, reading soon continues in it.
 const EXPLAINED: Duration = Duration::from_secs(2);
+/// How far back the beginning of a file's last line is searched for.
+const LINE_BYTES: usize = 64 << 10;
 
 /// What a file is.
 enum Class {
@@ -77,7 +80,7 @@ impl Follower {
                 self.troubles.solved(&path);
                 Some((file, head))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // It was replaced just now.
                 let parent = path.parent().unwrap_or(std::path::Path::new("."));
                 self.dirty.insert(parent.to_owned());
@@ -91,7 +94,11 @@ impl Follower {
     }
 
     fn take_same(&mut self, file: &mut Tracked, head: &[u8]) -> Option<(u64, FileOffset)> {
-        let mut probe = Probe { file, head };
+        let mut probe = Probe {
+            file,
+            head,
+            unpackers: &mut self.unpackers,
+        };
         let own = self.missing.take_same(&mut probe);
         let other = self.others.take_same(&mut probe);
         match (own, other) {
@@ -125,6 +132,9 @@ impl Follower {
             // It may have more than its original had when that was last seen.
             let is_other = known.inode != file.now.identity.1;
             file.longest = known.length.max(known.offset + u64::from(is_other));
+            // It was read to its end, and nothing was appended to it.
+            let is_read = known.unread() == 0 && known.packed == file.now.length;
+            file.is_touched = is_other || !is_read;
         }
         let (device, inode) = file.now.identity;
         let path = &file.now.path;
@@ -133,14 +143,19 @@ impl Follower {
             .progress
             .seen(number, path, device, inode, file.longest, file.head)
         {
-            self.progress.start(number, file.known());
+            let original = known.original;
+            let start = FileOffset {
+                original,
+                ..file.known()
+            };
+            self.progress.start(number, start);
         }
         // That of a compressed file is a guess.
-        let is_guess = known.path.extension().is_some_and(|end| end == "gz");
+        let is_guess = known.is_gzip() || (file.is_gzip && known.inode == inode);
         let mut cut = 0;
         if file.is_gzip && !is_guess {
             // Its end shows whether it has all of that.
-            self.originals.insert(number, known.length);
+            self.progress.expects(number, known.length);
         } else if !is_guess {
             cut = known.length.saturating_sub(file.longest);
         }
@@ -161,7 +176,7 @@ impl Follower {
         if is_passed && !file.is_gzip && unreadable(head).is_none() {
             let number = self.number();
             file.head = known_by(head);
-            if let Err(error) = file.skip_to_end() {
+            if let Err(error) = skip_to_end(&mut file) {
                 self.troubles
                     .note(&file.now.path, error.to_string(), file.active);
                 return;
@@ -184,7 +199,7 @@ impl Follower {
     }
 
     /// Looks again into a file that could not be classified, or that was a copy when it was shorter.
-    pub(super) fn examine(&mut self, number: u64, now: Instant) -> std::io::Result<()> {
+    pub(super) fn examine(&mut self, number: u64, now: Instant) -> io::Result<()> {
         let Some(mut file) = self.take(number) else {
             return Ok(());
         };
@@ -221,7 +236,11 @@ impl Follower {
         for other in &alike {
             self.check_rewritten(*other, now);
         }
-        let mut probe = Probe { file, head };
+        let mut probe = Probe {
+            file,
+            head,
+            unpackers: &mut self.unpackers,
+        };
         if let Some((known, entry)) = self.missing.take_content(&mut probe) {
             return Class::Known(known, entry);
         }
@@ -394,4 +413,13 @@ impl Follower {
             }
         }
     }
+}
+
+/// Passes over what is in a file: to the beginning of the last line, which may be half written.
+fn skip_to_end(file: &mut Tracked) -> io::Result<()> {
+    let length = file.open()?.metadata()?.len();
+    let from = length.saturating_sub(LINE_BYTES as u64);
+    let last = file.read_at(from, LINE_BYTES)?;
+    let line = last.iter().rposition(|byte| *byte == b'\n');
+    file.start_at(line.map_or(length, |at| from + at as u64 + 1))
 }

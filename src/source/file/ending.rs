@@ -69,7 +69,6 @@ impl Follower {
     /// Reports compressed files that are damaged, or incomplete and no longer written.
     pub(super) fn report_damaged(&mut self, now: Instant, sink: &mut impl Sink) {
         let (files, progress) = (&mut self.files, &self.progress);
-        let originals = &mut self.originals;
         self.damaged.retain(|(number, error)| {
             let Some(file) = files.get_mut(number) else {
                 return false;
@@ -89,10 +88,9 @@ impl Follower {
                 let reason = format!("{} is damaged", label(&file.now.path));
                 sink.lost(unread, &reason);
             }
-            originals.remove(number);
             // Not even half an event at its end is awaited.
             file.longest = file.reached().offset;
-            progress.lost(*number, file.longest);
+            progress.ended(*number, file.longest, file.now.length);
             false
         });
     }
@@ -130,6 +128,8 @@ impl Follower {
             self.finish_if_done(number, now);
         }
         self.bound_deleted(deleted, now, sink);
+        let files = &self.files;
+        self.failing.retain(|number, _| files.contains_key(number));
     }
 
     /// A file that is gone and was read is finished when its writer is done, too: when nothing has come for long, and
@@ -287,7 +287,6 @@ impl Follower {
             let Some(entry) = self.missing.remove(number) else {
                 continue;
             };
-            self.originals.remove(&number);
             let mut read = entry.offset;
             if let Some(rest) = self.orphans.remove(&number) {
                 // What was read of the content is passed on.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::claims::Claims;
+use super::gzip::Unpackers;
 use super::listing::{Identity, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
@@ -102,8 +103,7 @@ pub(super) struct Follower {
     pub(super) orphans: BTreeMap<u64, Box<Reading>>,
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
-    /// How long the originals of compressed files were when they were last seen.
-    pub(super) originals: BTreeMap<u64, u64>,
+    pub(super) unpackers: Unpackers,
     /// Compressed files that ended early, and how: they may still be written.
     pub(super) damaged: Vec<(u64, io::Error)>,
     /// Files that begin within a log entry, and the file in which that entry began.

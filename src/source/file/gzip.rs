@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 
+use super::listing::Identity;
 use crate::source::gunzip::Gunzip;
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
@@ -12,6 +13,14 @@ use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 pub(super) const MAGIC: &[u8] = b"\x1f\x8b";
 /// Bytes read at a time.
 const STEP: usize = 32 << 10;
+/// At most this many compressed files can be read on without unpacking them again. Each takes some 80 KiB.
+const MAX_UNPACKERS: usize = 4;
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that came out of all files.
+    pub(super) static UNPACKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
 
 /// Such a file. Its offsets are those of the uncompressed content.
 pub(super) struct Gzip {
@@ -61,6 +70,8 @@ impl Gzip {
             self.used = self.input.len() - input.len();
             if count > 0 || space.is_empty() || (is_at_end && self.gunzip.is_done()) {
                 self.offset += count as u64;
+                #[cfg(test)]
+                UNPACKED.set(UNPACKED.get() + count as u64);
                 let last = &space[..count];
                 self.recent
                     .extend(&last[count.saturating_sub(HEAD_BYTES)..]);
@@ -71,14 +82,25 @@ impl Gzip {
         }
     }
 
-    /// Reads compressed bytes. False if there are no more.
+    /// Reads compressed bytes. False if there are no more; then those that were read last stay, to be compared.
     fn fill(&mut self) -> io::Result<bool> {
-        self.input.resize(STEP, 0);
-        self.used = STEP;
-        let count = self.file.read_at(&mut self.input, self.at)?;
-        self.input.truncate(count);
-        (self.at, self.used) = (self.at + count as u64, 0);
+        let mut input = vec![0; STEP];
+        let count = self.file.read_at(&mut input, self.at)?;
+        if count > 0 {
+            input.truncate(count);
+            (self.input, self.at, self.used) = (input, self.at + count as u64, 0);
+        }
         Ok(count > 0)
+    }
+
+    /// Whether the file still has the compressed bytes that were read last.
+    pub(super) fn is_unchanged(&self) -> io::Result<bool> {
+        let mut found = vec![0; self.input.len()];
+        let from = self.at - found.len() as u64;
+        match self.file.read_exact_at(&mut found, from) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| found == self.input),
+        }
     }
 
     /// At most the first [`HEAD_BYTES`], if nothing of it was read yet.
@@ -107,6 +129,11 @@ impl Gzip {
         Ok(true)
     }
 
+    /// How far it was read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// How many compressed bytes are left of so many.
     pub(super) fn rest(&self, length: u64) -> u64 {
         let unused = self.input.len() - self.used;
@@ -123,6 +150,29 @@ impl Gzip {
         let (at, last) = self.last();
         let skip = last.len().saturating_sub(bytes.len());
         at == offset && Fingerprint::of(&last[skip..]) == bytes
+    }
+}
+
+/// What unpacks compressed files, as far as they were read, by their identity.
+#[derive(Default)]
+pub(super) struct Unpackers(Vec<(Identity, Gzip)>);
+
+impl Unpackers {
+    /// A file can be read on from here: more may be written to it.
+    pub(super) fn keep(&mut self, identity: Identity, gzip: Option<Gzip>) {
+        self.0.extend(gzip.map(|gzip| (identity, gzip)));
+        let surplus = self.0.len().saturating_sub(MAX_UNPACKERS);
+        self.0.drain(..surplus);
+    }
+
+    pub(super) fn take(&mut self, identity: Identity) -> Option<Gzip> {
+        let at = self.0.iter().position(|(its, _)| *its == identity)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Lets go of all others.
+    pub(super) fn retain(&mut self, mut is_needed: impl FnMut(Identity) -> bool) {
+        self.0.retain(|(identity, _)| is_needed(*identity));
     }
 }
 
@@ -159,6 +209,36 @@ mod tests {
             assert!(rest[..filled] == text[offset..]);
             assert_eq!(gzip.offset, text.len() as u64);
             assert!(!gzip.skip_to(u64::MAX).unwrap());
+        }
+    }
+
+    #[test]
+    fn more_may_be_written_to_it_but_nothing_else() {
+        let text = b"{\"n\":1}\n".repeat(20_000);
+        let whole = gzip(&text);
+        let most = whole.len() - 9;
+        let mut other = whole.clone();
+        other[most - 1] ^= 1;
+        for (bytes, is_unchanged) in [
+            (&whole[..most], true),
+            (&whole[..], true),
+            (&[&whole[..], &whole].concat(), true),
+            (&whole[..most - 1], false),
+            (&other, false),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&whole[..most]).unwrap();
+            let mut gzip = Gzip::new(file.try_clone().unwrap());
+            assert!(gzip.skip_to(u64::MAX).is_err(), "it ends early");
+            file.set_len(0).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            let place = (bytes.len(), is_unchanged);
+            assert_eq!(gzip.is_unchanged().unwrap(), is_unchanged, "{place:?}");
+            if is_unchanged && bytes.len() > most {
+                assert!(!gzip.skip_to(u64::MAX).unwrap());
+                let times = bytes.len() / whole.len();
+                assert_eq!(gzip.offset(), (text.len() * times) as u64);
+            }
         }
     }
 

@@ -85,6 +85,7 @@ impl Follower {
         self.tend_gone(now, sink);
         self.resolve_missing(now, sink);
         self.close_some();
+        self.drop_unpackers(now);
         self.report(now, sink);
         self.is_first = false;
         self.progress.ready();

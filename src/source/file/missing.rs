@@ -19,6 +19,10 @@ pub(super) trait Candidate {
     fn head(&self) -> &[u8];
     /// Whether these bytes are right before `offset`.
     fn has_before(&mut self, offset: u64, bytes: Fingerprint) -> bool;
+    /// Whether that is compared when the file is read, if it begins alike.
+    fn is_compared_later(&self, _: &FileOffset) -> bool {
+        false
+    }
 }
 
 /// The contents whose files are not there.
@@ -159,7 +163,8 @@ fn continues(file: &FileOffset, candidate: &mut impl Candidate, is_same_inode: b
     if file.head.is_empty() && (!is_same_inode || file.is_skipped) {
         return false;
     }
-    file.tail.is_empty() || candidate.has_before(file.offset, file.tail)
+    let is_compared_later = is_same_inode && !is_weak && candidate.is_compared_later(file);
+    file.tail.is_empty() || is_compared_later || candidate.has_before(file.offset, file.tail)
 }
 
 /// The fingerprints of all parts of a beginning that a file can be known by: those that end with an event, and the

@@ -25,6 +25,7 @@ mod reading;
 mod search;
 mod tracked;
 mod trouble;
+mod unpacking;
 mod zeros;
 
 use std::path::{Path, PathBuf};
@@ -66,10 +67,10 @@ pub(super) struct FileSource {
     pub(super) restored: Option<Receiver<Restored>>,
 }
 
-/// Whether anything is left of this path or pattern.
+/// Whether anything may be left of this path or pattern.
 ///
 /// # Errors
-/// It is a file that is excluded.
+/// All of it is excluded.
 pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
     match Pattern::new(path, exclude).is_in_vain() {
         true => Err(OpenError::Wrong(
@@ -229,4 +230,38 @@ impl Sink for SourceOutput {
 /// A file as the log names it.
 fn label(path: &Path) -> String {
     format!("file:{}", shown(&path.to_string_lossy(), MAX_LABEL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_of_which_all_files_are_excluded_is_wrong() {
+        for (path, exclude, has_any) in [
+            ("/x/a.gz", "*.gz", false),
+            ("/x/a.gz", "[a-z].gz", false),
+            ("/x/*.gz", "*.gz", false),
+            ("/x/*.gz", "*", false),
+            ("/x/?.gz", "y,*.gz", false),
+            ("/x/*.gz", "/x/*", false),
+            ("/x/*.gz", "/x/**", false),
+            ("/x/*/*/a.log", "*", false),
+            ("/x/*/*/a.log", "/x/a*", true),
+            ("/x/*/b*/a.log", "/x/*/b*", false),
+            ("/x/*.log*", "*.gz", true),
+            ("/x/*.gz", "?.gz", true),
+            ("/x/*.gz", "[*].gz", true),
+            ("/x/[ab].log", "*a*", true),
+            ("/x/*.gz", "/y/*.gz", true),
+            ("/x/.*", "*", true),
+            // This can't be told.
+            ("/x/**", "*", true),
+            ("/x/**/*.gz", "/x/*/*", true),
+        ] {
+            let patterns: Vec<String> = exclude.split(',').map(str::to_owned).collect();
+            let found = check(Path::new(path), &patterns);
+            assert_eq!(found.is_ok(), has_any, "{path} {exclude}");
+        }
+    }
 }

@@ -33,6 +33,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Truncate),
         1 => Just(Op::Gzip),
         1 => Just(Op::Gunzip),
+        1 => (1..9_u8).prop_map(Op::Live),
         1 => Just(Op::Replace),
         1 => Just(Op::RemoveOldest),
         1 => (1..5_u8).prop_map(Op::WriteOld),

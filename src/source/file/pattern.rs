@@ -83,9 +83,26 @@ impl Pattern {
         self.path.as_deref()
     }
 
-    /// Whether it means a single file, and that is excluded.
+    /// Whether all that it means is excluded, as far as that can be told.
     pub(super) fn is_in_vain(&self) -> bool {
-        matches!(&self.parts[..], [Part::Path(name)] if self.is_excluded(&self.root, name))
+        let has = |text: &[u8], marks: &[u8]| text.iter().any(|byte| marks.contains(byte));
+        // If `*` and letters match a pattern's text, they match all that it matches.
+        let mut broad = self.clone();
+        broad.exclude.retain(|text| !has(text.as_bytes(), b"?["));
+        let mut directory = self.root.clone();
+        for part in &self.parts {
+            match part {
+                Part::Path(name) => return self.is_excluded(&directory, name),
+                Part::Matching(name) if !has(name, b"[") => {
+                    if broad.is_excluded(&directory, name) {
+                        return true;
+                    }
+                    directory.push(OsStr::from_bytes(name));
+                }
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// Whether a file at this path is one of the source's.

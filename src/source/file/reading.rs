@@ -11,7 +11,7 @@ use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;
 
 /// Bytes of a file that are read before the next file's turn.
-const TURN: u64 = 4 << 20;
+pub(super) const TURN: u64 = 4 << 20;
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,10 @@ impl Follower {
                 Ok(Step::Full) => return Step::Full,
                 Ok(Step::Worked) => {
                     // What was renamed from a path is read before what took its place.
-                    let keeps_turn =
-                        self.listing.pattern().path().is_some() && self.pending.contains(&number);
+                    let file = self.files.get(&number);
+                    let keeps_turn = self.listing.pattern().path().is_some()
+                        && self.pending.contains(&number)
+                        && file.is_some_and(|file| file.longest > file.offset);
                     if !keeps_turn {
                         self.ready.pop_front();
                     }
@@ -119,7 +121,7 @@ impl Follower {
             }
             return;
         }
-        file.close();
+        file.reopen();
         let path = file.now.path.clone();
         if error.kind() != ErrorKind::NotFound {
             self.troubles.note(&path, error.to_string(), now);
@@ -160,7 +162,7 @@ impl Follower {
             self.rewritten(number, now)?;
             return Ok(Step::Worked);
         }
-        let step = self.read_turn(number, sink)?;
+        let step = self.read_turn(number, now, sink)?;
         self.failing.remove(&number);
         self.note_seen(number);
         if step == Step::Idle
@@ -174,20 +176,20 @@ impl Follower {
     }
 
     /// Reads as much as a turn allows. Idle if there is no more.
-    fn read_turn(&mut self, number: u64, sink: &mut impl Sink) -> io::Result<Step> {
+    fn read_turn(&mut self, number: u64, now: Instant, sink: &mut impl Sink) -> io::Result<Step> {
         let Some(file) = self.files.get_mut(&number) else {
             return Ok(Step::Idle);
         };
-        file.is_touched = false;
         file.open()?;
-        let is_unpacked = |reading: &Reading| reading.gzip.is_some();
-        if file.is_gzip && !file.reading.as_deref().is_some_and(is_unpacked) {
-            let mut gzip = file.new_gzip()?;
-            if !gzip.skip_to(file.offset)? {
-                return Ok(Step::Idle);
-            }
-            start_reading(file, &mut self.spare, sink).gzip = Some(gzip);
+        let was_touched = std::mem::take(&mut file.is_touched);
+        if file.is_gzip
+            && let Some(step) = self.unpack(number, was_touched, now, sink)?
+        {
+            return Ok(step);
         }
+        let Some(file) = self.files.get(&number) else {
+            return Ok(Step::Idle);
+        };
         let end = file.offset.saturating_add(TURN);
         self.inherit(number);
         loop {
@@ -268,15 +270,16 @@ impl Follower {
         }
     }
 
-    fn end_of_file(&mut self, number: u64, count: io::Result<usize>) -> io::Result<()> {
+    pub(super) fn end_of_file(&mut self, number: u64, count: io::Result<usize>) -> io::Result<()> {
         let Some(file) = self.files.get_mut(&number) else {
             return Ok(());
         };
         self.damaged.retain(|(damaged, _)| *damaged != number);
-        let mut cut = 0;
+        let (mut cut, mut may_go_on) = (0, true);
         match count {
             // What the system reports is no damage.
             Err(error) if file.is_gzip && error.raw_os_error().is_none() => {
+                may_go_on = error.kind() == ErrorKind::UnexpectedEof;
                 self.damaged.push((number, error));
             }
             Err(error) => {
@@ -285,18 +288,20 @@ impl Follower {
                 return if is_passing { Ok(()) } else { Err(error) };
             }
             Ok(_) if file.is_gzip => {
-                let original = self.originals.remove(&number).unwrap_or(0);
+                let original = self.progress.ended(number, file.offset, file.now.length);
                 cut = original.saturating_sub(file.offset);
             }
             Ok(_) => {}
         }
-        file.stop_unpacking();
+        let identity = file.now.identity;
+        let gzip = file.stop_unpacking().filter(|_| may_go_on);
+        self.unpackers.keep(identity, gzip);
         self.note_cut(number, cut);
         Ok(())
     }
 
     /// Takes back a framer that holds nothing.
-    fn rest(&mut self, number: u64) {
+    pub(super) fn rest(&mut self, number: u64) {
         let Some(file) = self.files.get_mut(&number) else {
             return;
         };
@@ -355,7 +360,7 @@ impl Follower {
 }
 
 /// What a file needs to be read.
-fn start_reading<'a>(
+pub(super) fn start_reading<'a>(
     file: &'a mut Tracked,
     spare: &mut Option<Box<Reading>>,
     sink: &impl Sink,

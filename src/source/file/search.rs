@@ -126,6 +126,7 @@ impl Follower {
         let mut probe = Probe {
             file: &mut file,
             head: &head,
+            unpackers: &mut self.unpackers,
         };
         let same = self.missing.take_same(&mut probe);
         let Some((number, known)) = same.or_else(|| self.missing.take_content(&mut probe)) else {

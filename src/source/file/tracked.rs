@@ -15,8 +15,6 @@ use super::zeros::{before_zeros, end_of_zeros};
 use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
-/// How far back the beginning of a file's last line is searched for.
-const LINE_BYTES: usize = 64 << 10;
 /// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
 
@@ -134,6 +132,16 @@ impl Tracked {
         Ok(self.file.insert(file))
     }
 
+    /// Replaces its descriptor, if it can be opened by its name: otherwise that may be all that is left of it.
+    pub(super) fn reopen(&mut self) {
+        self.stop_unpacking();
+        if let Some(before) = self.file.take()
+            && self.open().is_err()
+        {
+            self.file = Some(before);
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
     }
@@ -143,10 +151,9 @@ impl Tracked {
         self.stop_unpacking();
     }
 
-    pub(super) fn stop_unpacking(&mut self) {
-        if let Some(reading) = &mut self.reading {
-            reading.gzip = None;
-        }
+    /// Takes out what unpacks it.
+    pub(super) fn stop_unpacking(&mut self) -> Option<Gzip> {
+        self.reading.as_mut()?.gzip.take()
     }
 
     /// Continues from what was committed of it.
@@ -163,16 +170,6 @@ impl Tracked {
         self.resume(&FileOffset::default());
         self.longest = 0;
         self.state = State::New;
-    }
-
-    /// Passes over what is in it: to the beginning of the last line, which may be half written.
-    pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
-        let file = self.open()?;
-        let length = file.metadata()?.len();
-        let from = length.saturating_sub(LINE_BYTES as u64);
-        let last = self.read_at(from, LINE_BYTES)?;
-        let line = last.iter().rposition(|byte| *byte == b'\n');
-        self.start_at(line.map_or(length, |at| from + at as u64 + 1))
     }
 
     /// At most its first [`HEAD_BYTES`], as they are now.
@@ -261,8 +258,7 @@ impl Tracked {
             },
             head: reached.head,
             tail: reached.tail,
-            is_gone: false,
-            is_skipped: false,
+            ..FileOffset::default()
         }
     }
 
@@ -339,11 +335,13 @@ impl Tracked {
     pub(super) fn is_rewritten(&mut self) -> io::Result<bool> {
         if self.is_gzip {
             let is_gzip = self.read_head()?.starts_with(super::gzip::MAGIC);
-            if !is_gzip || !self.head.fits(&self.new_gzip()?.head()) {
+            let head = self.new_gzip()?.head();
+            if !is_gzip || !self.head.fits(&head) {
                 return Ok(true);
             }
-            let reached = self.reached();
-            return Ok(!self.has(reached.offset, reached.tail)?);
+            // The rest is compared when it is unpacked.
+            self.begins_with(&head);
+            return Ok(false);
         }
         let length = self.open()?.metadata()?.len();
         let reached = self.reached();
@@ -356,32 +354,29 @@ impl Tracked {
             return Ok(true);
         }
         let has_tail = self.has(reached.offset, reached.tail)?;
-        if !has_tail || !reached.head.fits(&head) || !self.has_recent()? {
+        if !has_tail || !reached.head.fits(&head) || !self.has(self.offset, self.recent())? {
             return Ok(true);
         }
-        if head.len() > self.head.len() {
-            self.head = known_by(&head);
-        }
+        self.begins_with(&head);
         self.longest = length;
         Ok(false)
     }
 
-    /// Whether the file still has what was read last, including half an event at its end.
-    fn has_recent(&mut self) -> io::Result<bool> {
-        let Some(reading) = &self.reading else {
-            return Ok(true);
-        };
-        let last = reading.recent.len().saturating_sub(HEAD_BYTES);
-        let last = Fingerprint::of(&reading.recent[last..]);
-        self.has(self.offset, last)
+    fn begins_with(&mut self, head: &[u8]) {
+        if head.len() > self.head.len() {
+            self.head = known_by(head);
+        }
     }
 
-    /// Whether these bytes are right before `offset`.
+    /// What was read last, including half an event at its end; empty if that is not known.
+    pub(super) fn recent(&self) -> Fingerprint {
+        let reading = self.reading.as_ref();
+        let recent = reading.map_or(&[][..], |reading| &reading.recent[..]);
+        Fingerprint::of(&recent[recent.len().saturating_sub(HEAD_BYTES)..])
+    }
+
+    /// Whether these bytes are right before `offset`; not of a compressed file.
     pub(super) fn has(&mut self, offset: u64, bytes: Fingerprint) -> io::Result<bool> {
-        if self.is_gzip {
-            let mut gzip = self.new_gzip()?;
-            return Ok(gzip.skip_to(offset)? && gzip.has_before(offset, bytes));
-        }
         if bytes.is_empty() {
             return Ok(true);
         }

@@ -18,6 +18,10 @@ pub struct FileOffset {
     pub offset: u64,
     /// Its length when it was last seen.
     pub length: u64,
+    /// For a compressed file that was not read to its end: the length of its original, 0 if unknown.
+    pub original: u64,
+    /// For a compressed file that was read to its end: how long it was then, compressed; 0 otherwise.
+    pub packed: u64,
     /// What it begins with.
     pub head: Fingerprint,
     /// The bytes right before the offset; empty if unknown.
@@ -36,6 +40,8 @@ impl Default for FileOffset {
             inode: 0,
             offset: 0,
             length: 0,
+            original: 0,
+            packed: 0,
             head: Fingerprint::default(),
             tail: Fingerprint::default(),
             is_gone: false,
@@ -48,5 +54,10 @@ impl FileOffset {
     /// Bytes that were not delivered when the file was last seen.
     pub fn unread(&self) -> u64 {
         self.length.saturating_sub(self.offset)
+    }
+
+    /// Whether it is a compressed file.
+    pub fn is_gzip(&self) -> bool {
+        self.packed > 0 || self.path.extension().is_some_and(|end| end == "gz")
     }
 }

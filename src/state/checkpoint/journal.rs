@@ -64,8 +64,14 @@ fn describe(number: u64, file: &FileOffset) -> String {
     if str::from_utf8(path).is_err() {
         let _ = write!(record, ",\"path_hex\":\"{}\"", hex::encode(path));
     }
-    if file.device != 0 {
-        let _ = write!(record, ",\"device\":{}", file.device);
+    for (number, name) in [
+        (file.device, "device"),
+        (file.original, "original"),
+        (file.packed, "packed"),
+    ] {
+        if number != 0 {
+            let _ = write!(record, ",\"{name}\":{number}");
+        }
     }
     if !file.tail.is_empty() {
         let _ = write!(record, ",\"tail\":{}", show(file.tail));
@@ -139,6 +145,8 @@ fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
         inode: record["inode"].as_u64()?,
         offset: record["offset"].as_u64()?,
         length: record["length"].as_u64()?,
+        original: record["original"].as_u64().unwrap_or_default(),
+        packed: record["packed"].as_u64().unwrap_or_default(),
         head: read(&record["head"])?,
         tail,
         is_gone: record["gone"] == true,
@@ -178,18 +186,20 @@ mod tests {
 
     fn file() -> impl Strategy<Value = FileOffset> {
         let path = vec(any::<u8>(), 1..12);
-        let numbers = any::<(u64, u64, u64, u64)>();
+        let numbers = any::<[u64; 6]>();
         let head = (0..=1024_u16, any::<u64>());
         let tail = proptest::option::of((1..=1024_u16, any::<u64>()));
         (path, numbers, head, tail, any::<(bool, bool)>()).prop_map(
             |(path, numbers, head, tail, flags)| {
-                let (device, inode, offset, length) = numbers;
+                let [device, inode, offset, length, original, packed] = numbers;
                 FileOffset {
                     path: Path::new(OsStr::from_bytes(&path)).into(),
                     device,
                     inode,
                     offset,
                     length,
+                    original,
+                    packed,
                     head: Fingerprint {
                         bytes: head.0,
                         hash: head.1,

@@ -112,6 +112,9 @@ impl Progress {
             let is_same =
                 file.path == *path && file.inode == inode && file.device == device && !file.is_gone;
             let has_grown = std::mem::replace(&mut file.length, length) != length;
+            if has_grown {
+                file.packed = 0;
+            }
             let has_begun = std::mem::replace(&mut file.head, head) != head;
             if !is_same {
                 file.path = Arc::clone(path);
@@ -152,13 +155,30 @@ impl Progress {
 
     /// What is beyond `length` in a file is lost, and counted: the next start must not count it again.
     pub fn lost(&self, number: u64, length: u64) {
+        self.ended(number, length, 0);
+    }
+
+    /// The original of a compressed file was this long when it was last seen.
+    pub fn expects(&self, number: u64, original: u64) {
         self.change(|state| {
-            state.behind = None;
             if let Some(file) = state.files.get_mut(&number) {
-                file.length = length;
+                file.original = original;
                 state.changed.insert(number);
             }
         });
+    }
+
+    /// A compressed file is `packed` bytes long, and its content `length`. Returns how long its original was.
+    pub fn ended(&self, number: u64, length: u64, packed: u64) -> u64 {
+        self.change(|state| {
+            state.behind = None;
+            let Some(file) = state.files.get_mut(&number) else {
+                return 0;
+            };
+            (file.length, file.packed) = (length, packed);
+            state.changed.insert(number);
+            std::mem::take(&mut file.original)
+        })
     }
 
     /// A file can be forgotten: nothing of it was read, or it has been gone for a long time.

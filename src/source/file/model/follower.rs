@@ -1,6 +1,8 @@
 //! The steps of a source's files, each alone.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -104,6 +106,54 @@ fn a_file_that_can_not_be_read_waits_for_a_change() {
     assert!(follower.pending.is_empty());
     let dirty: Vec<&PathBuf> = follower.dirty.iter().collect();
     assert_eq!(dirty, [dir.path()], "is it renamed, or gone?");
+}
+
+/// The descriptor that is there may be all that is left of it.
+#[test]
+fn after_an_error_a_file_is_closed_only_if_it_can_be_opened_again() {
+    for has_name in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut follower = follower(dir.path());
+        let mut file = found(dir.path(), "a.log", b"{}\n");
+        file.state = State::Followed;
+        let before = file.open().unwrap().as_raw_fd();
+        // So that it is not used again.
+        let in_use = file.open().unwrap().try_clone().unwrap();
+        follower.put(1, file);
+        if !has_name {
+            fs::remove_file(dir.path().join("a.log")).unwrap();
+        }
+        let error = io::Error::from_raw_os_error(libc::EIO);
+        follower.note_read_error(1, &error, Instant::now());
+        let file = follower.files.get_mut(&1).unwrap();
+        assert!(file.is_open(), "{has_name}");
+        let is_same = file.open().unwrap().as_raw_fd() == before;
+        assert_eq!(is_same, !has_name);
+        assert_eq!(file.read_at(0, 9).unwrap(), b"{}\n", "{has_name}");
+        drop(in_use);
+    }
+}
+
+#[test]
+fn how_long_a_file_can_not_be_read_is_known_only_while_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+    for (number, name) in [(1, "a.log"), (2, "b.log")] {
+        let mut file = found(dir.path(), name, b"{}\n");
+        file.state = State::Followed;
+        file.open().unwrap();
+        file.is_gone = true;
+        follower.put(number, file);
+        fs::remove_file(dir.path().join(name)).unwrap();
+        follower.failing.insert(number, Instant::now());
+    }
+    let known = |follower: &Follower| follower.failing.keys().copied().collect::<Vec<_>>();
+    follower.settings.max_deleted = 4;
+    follower.tend_gone(Instant::now(), &mut hook);
+    assert_eq!(known(&follower), [2], "they take too much");
+    follower.files.get_mut(&2).unwrap().close();
+    follower.tend_gone(Instant::now(), &mut hook);
+    assert!(known(&follower).is_empty(), "it is closed");
 }
 
 /// In which order a directory lists its names is chance.

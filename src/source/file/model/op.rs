@@ -4,6 +4,8 @@
 pub(super) enum Op {
     /// Whole events.
     Write(u8),
+    /// Events of almost a MiB.
+    Big(u8),
     /// The first half of an event; the next write writes the rest.
     Half,
     /// As logrotate does: `.1` to `.2`, and so on, then the log to `.1`; and a new one with `create`.
@@ -93,6 +95,11 @@ pub(super) enum Op {
     /// `.1` is uncompressed; or this many percent of it are written, and the compressed file stays.
     Gunzip,
     GunzipKeep(u8),
+    /// A compressed file of one small event, whose name does not say what it is.
+    Tiny,
+    /// Events in a compressed file that is being written; or all of it is written anew.
+    Live(u8),
+    Relive(u8),
     /// A file that zstd has compressed.
     Zstd,
     /// `.1` is overwritten with random bytes.
@@ -123,6 +130,10 @@ pub(super) enum Op {
 fn op(word: &str, count: u8) -> Op {
     match word {
         "write" => Op::Write(count),
+        "big" => Op::Big(count),
+        "tiny" => Op::Tiny,
+        "live" => Op::Live(count),
+        "relive" => Op::Relive(count),
         "write-old" => Op::WriteOld(count),
         "write-both" => Op::WriteBoth(count),
         "hole" => Op::Hole,

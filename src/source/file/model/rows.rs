@@ -43,6 +43,7 @@ fn what_was_read_is_known_again() {
         copied and truncated, under another pattern: start write 20 settle stop respell copytruncate write 2
         compressed, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle deliver steps 3 outage settle deliver
         compressed, and unknown: start write 2 settle stop rename write 200 rename gzip write 2
+        compressed under another name: start write 2 settle deliver switch tiny settle stop switch start
         with the inode of another: start write 20 zstd settle recycle write 9
         with the inode of another, meanwhile: start write 20 zstd settle stop recycle write 9
         with the inode of a compressed one: start write 20 settle rename settle gzip wait 100 recycle write 30
@@ -90,6 +91,7 @@ fn what_can_not_be_read_any_more_is_opened_again() {
         written on: start write 20 settle break write 5 settle
         in an outage: start outage write 60 settle break settle write 5 settle
         renamed: start write 20 settle break rename write 5 settle
+        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove wait 250 settle deliver steps 90
         renamed in an outage: start outage write 60 settle break write 5 settle rename write 5 settle
         copied and truncated: start write 20 settle break write 2 settle copytruncate write 5 settle
         compressed: start write 2 settle stop write 200 rename gzip start outage settle break settle write 2";
@@ -340,8 +342,7 @@ fn what_is_gone_is_reported_with_what_was_not_read() {
     let lines = "
         truncated while it was read: start outage write 250 write 250 write 250 write 250 settle truncate write 3 settle
         removed while it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle break remove wait 250 settle deliver steps 90
-        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break wait 250 settle deliver steps 90
-        written on when it can't be read any more, and removed: start outage write 250 write 250 write 249 settle break write 1 write 250 settle rename rename write 3 settle remove wait 250 settle deliver steps 90";
+        removed before it can't be read any more: start outage write 250 write 250 write 250 write 250 settle rename rename write 3 settle remove settle break wait 250 settle deliver steps 90";
     all(BOTH, &expected, lines);
 }
 
@@ -355,6 +356,7 @@ fn what_is_cut_off_before_it_was_read_is_reported() {
     let lines = "
         compressed before it was whole: start outage write 250 write 250 write 250 write 250 settle rename settle kill gzip-early 99 write 1
         compressed before it was whole, and reported once: start outage write 250 write 250 write 250 write 250 settle rename settle kill gzip-early 99 write 1 start deliver steps 90 deliver stop start settle
+        compressed before it was whole, and killed when it is being read: start outage write 250 write 250 write 250 write 250 settle rename settle kill gzip-early 99 write 1 start settle kill start settle
         all closed, compressed before it was whole: start write 3 switch write 250 write 250 write 250 write 247 settle rename settle gzip-early 99 settle switch write 1";
     all(BOTH, &gone(1, 991..1001), lines);
     let lines = "

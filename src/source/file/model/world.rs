@@ -1,12 +1,12 @@
 //! The host, the webhook and the agent of the model.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
 use super::hook::{Hook, ROOM};
@@ -65,6 +65,8 @@ pub(super) struct World {
     hole: u64,
     /// All of the file that is being compressed.
     compressed: Vec<u8>,
+    /// What is being written compressed.
+    live: Option<GzEncoder<File>>,
     /// At most this many files are kept open.
     pub(super) max_open: usize,
     /// At most this many bytes of files without a name are.
@@ -117,6 +119,7 @@ impl World {
             part: 0,
             hole: 0,
             compressed: Vec::new(),
+            live: None,
             max_open: 100,
             max_deleted: 1 << 30,
             has_removed: false,
@@ -358,19 +361,6 @@ impl World {
         }
     }
 
-    /// Nothing can be read from what is open any more.
-    fn break_open(&mut self) {
-        let files = &mut self.agent.as_mut().unwrap().follower.files;
-        for file in files.values_mut().filter(|file| file.is_open()) {
-            let number = file.open().unwrap().as_raw_fd();
-            let path = format!("/proc/self/fd/{number}");
-            let unreadable = OpenOptions::new().write(true).open(path).unwrap();
-            // SAFETY: both are open.
-            let found = unsafe { libc::dup2(unreadable.as_raw_fd(), number) };
-            assert_eq!(found, number);
-        }
-    }
-
     /// Time passes, in which the agent looks at everything, though there may be no room for what it reads.
     fn settle(&mut self) {
         for _ in 0..4 {
@@ -408,6 +398,11 @@ impl World {
     /// Bytes that the agent knows of, and that are not final.
     pub(super) fn behind(&self) -> u64 {
         self.agent.as_ref().unwrap().progress.behind()
+    }
+
+    /// How many files are damaged, which is not reported yet.
+    pub(super) fn damaged(&self) -> usize {
+        self.follower().damaged.len()
     }
 
     /// Why a name can't be used.

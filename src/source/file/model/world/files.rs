@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 
 use super::{LATER, Op, World, event};
 use crate::source::file::foreign::random_bytes;
@@ -195,6 +198,34 @@ impl World {
         }
     }
 
+    /// More is written to a compressed file, which has no end.
+    fn live(&mut self, count: u8) {
+        let path = self.logs().join("audit.log.live.gz");
+        let text = self.text(&path, count);
+        // What has no end for long is reported as damaged.
+        self.has_removed = true;
+        self.vague.extend(Self::events(text.as_bytes()));
+        let live = self.live.get_or_insert_with(|| {
+            GzEncoder::new(File::create(&path).unwrap(), Compression::fast())
+        });
+        live.write_all(text.as_bytes()).unwrap();
+        live.flush().unwrap();
+        Self::set_time(&path, SystemTime::now() - LATER);
+    }
+
+    /// Nothing can be read from what is open any more.
+    pub(super) fn break_open(&mut self) {
+        let files = &mut self.agent.as_mut().unwrap().follower.files;
+        for file in files.values_mut().filter(|file| file.is_open()) {
+            let number = file.open().unwrap().as_raw_fd();
+            let path = format!("/proc/self/fd/{number}");
+            let unreadable = OpenOptions::new().write(true).open(path).unwrap();
+            // SAFETY: both are open.
+            let found = unsafe { libc::dup2(unreadable.as_raw_fd(), number) };
+            assert_eq!(found, number);
+        }
+    }
+
     /// Zeros at the log's end, which take no space, and what is written in their place.
     fn make_room(&mut self, op: Op) {
         let log = self.log();
@@ -267,6 +298,33 @@ impl World {
                 }
                 let _ = fs::remove_file(&log);
                 std::os::unix::fs::symlink(day, log).unwrap();
+            }
+            op => self.apply_odd(op),
+        }
+    }
+
+    fn apply_odd(&mut self, op: Op) {
+        match op {
+            Op::Big(count) => {
+                for _ in 0..count {
+                    let pad = "x".repeat(1_000_000);
+                    Self::append(
+                        &self.log(),
+                        &format!("{{\"n\":{},\"pad\":\"{pad}\"}}\n", self.next),
+                    );
+                    self.next += 1;
+                }
+            }
+            Op::Tiny => {
+                let path = self.logs().join("audit.log.0");
+                fs::write(&path, gzip(format!("{{\"n\":{}}}\n", self.next).as_bytes())).unwrap();
+                Self::set_time(&path, SystemTime::now() - LATER);
+                self.next += 1;
+            }
+            Op::Live(count) => self.live(count),
+            Op::Relive(count) => {
+                self.live = None;
+                self.live(count);
             }
             _ => {}
         }
