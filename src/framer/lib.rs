@@ -34,8 +34,7 @@
 //! - An object may be appended on the line of one whose writing was cut (a full disk, a crash). It is an event if the
 //!   cut one broke at its `{`, at headers before that, or in a string that the quote of its `{"` or `{ "` has ended;
 //!   and if it is whole and followed by the line's end (perhaps after a comma and blanks) or by what reading resumes
-//!   at. Where a value is expected, after `:`, `[` or a comma in an array, it can't be told from a part of the cut one,
-//!   and is lost with it; and so it is on any line but the first of the cut one.
+//!   at. Where a value is expected, and on any line but the cut one's first, it can't be told from a part of that.
 //! - An object over the limit counts as [`Lost::TooLarge`] and is followed to its end, but not kept.
 //!
 //! # Memory
