@@ -289,8 +289,8 @@ impl Framer {
     }
 
     /// How many of the bytes read belong to something unfinished: an event that is not whole yet, with its header, or
-    /// the rest of one that was lost. A new framer that begins with them makes the same events of the stream; it may
-    /// count the last loss once more. All frames must have been taken before.
+    /// the rest of one that was lost. A new framer that begins with them makes the same events of the stream; the last
+    /// loss, or event in a part of a CRI entry, may come once more. All frames must have been taken before.
     pub fn unfinished(&self) -> u64 {
         self.buffer.offset_of(self.buffer.filled) - self.settled
     }

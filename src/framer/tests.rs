@@ -346,17 +346,19 @@ proptest! {
     #[test]
     fn a_new_framer_goes_on_from_what_is_unfinished(
         parts in vec(prop_oneof![
-            6 => written().prop_map(|(text, _)| text),
-            4 => framing::item().prop_map(|item| item.text),
-            2 => garbage(),
-            1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(String::from),
-            1 => Just("\n".to_owned()),
-            1 => (200usize..400).prop_map(|n| "y".repeat(n)),
+            6 => written().prop_map(|(text, _)| (text, true)),
+            4 => framing::item().prop_map(|item| (item.text, true)),
+            2 => garbage().prop_map(|text| (text, false)),
+            1 => r#"[{}\[\]",:\\ \n\raé1]{0,30}"#.prop_map(|text| (text, false)),
+            1 => Just(("\n".to_owned(), true)),
+            1 => (200usize..400).prop_map(|n| ("y".repeat(n), false)),
         ], 0..12),
         cut in any::<prop::sample::Index>(),
         limit in 1usize..400,
     ) {
-        let stream = parts.concat().into_bytes();
+        let is_sound = parts.iter().all(|(_, is_sound)| *is_sound);
+        let stream: String = parts.into_iter().map(|(text, _)| text).collect();
+        let stream = stream.into_bytes();
         let (first, _) = stream.split_at(cut.index(stream.len() + 1));
         let mut framer = Framer::new(limit);
         let mut found = Vec::new();
@@ -375,10 +377,18 @@ proptest! {
         let before = &before[line..];
         let is_blank = |byte: &u8| b" \t\r".contains(byte);
         prop_assume!(!before.first().is_some_and(is_blank) || before.iter().all(is_blank));
+        // A part of an entry of which an event has ended in the middle of the line is begun again.
+        prop_assume!(!framer.line.is_part || framer.mode != Mode::Between);
         found.extend(frames(&[&stream[from..]], limit));
         let whole: Vec<_> = frames(&[&stream], limit).into_iter().flatten().collect();
         let found: Vec<_> = found.into_iter().flatten().collect();
-        prop_assert_eq!(found, whole);
+        if is_sound {
+            prop_assert_eq!(found, whole);
+        } else {
+            // What follows a broken object may be found if that is begun in its middle.
+            let mut rest = found.iter();
+            prop_assert!(whole.iter().all(|event| rest.any(|it| it == event)), "{:?} {:?}", found, whole);
+        }
     }
 
     #[test]
