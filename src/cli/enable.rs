@@ -268,7 +268,7 @@ fn edit(
     Ok((text, settings))
 }
 
-/// Checks the settings as an agent with no other settings would.
+/// Checks the settings as far as they are wrong whatever else an agent has.
 fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination), CommandError> {
     let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
@@ -277,7 +277,7 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination
     })
     .map_err(CommandError::Failed)?;
     let failed = |error: UsageError| CommandError::Failed(error.0);
-    startable::check(&options, &provenance).map_err(failed)?;
+    startable::check_file(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
     Ok((options, destination))
 }

@@ -17,8 +17,7 @@ use crate::state::reject_file;
 /// # Errors
 /// Names the option that can't work, alone or together with another one.
 pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Rules, UsageError> {
-    limits::check(options, provenance)?;
-    distinct(options, provenance)?;
+    let rules = check_file(options, provenance)?;
     for (option, file) in [
         (Opt::ListenKey, &options.listen_key),
         (Opt::ListenClientCa, &options.listen_client_ca),
@@ -28,6 +27,16 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Rules, Usa
             return Err(provenance.error(option, what));
         }
     }
+    Ok(rules)
+}
+
+/// The same for those of the settings file alone. What else an agent has may come from its flags and variables.
+///
+/// # Errors
+/// As of [`check`].
+pub fn check_file(options: &RunOptions, provenance: &Provenance) -> Result<Rules, UsageError> {
+    limits::check(options, provenance)?;
+    distinct(options, provenance)?;
     check_reject_file(options).map_err(|what| provenance.error(Opt::RejectFile, what))?;
     options.rules.rules(provenance)
 }

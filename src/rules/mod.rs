@@ -71,6 +71,12 @@ impl Rules {
         }
     }
 
+    /// Whether what was configured so is masked, maybe by another rule.
+    fn masks(&self, what: &str) -> bool {
+        let is_named = |redactor: &Redactor| redactor.masks(what);
+        self.masked.iter().any(|own| own == what) || self.redactor.as_ref().is_some_and(is_named)
+    }
+
     /// All rules in one line: `include http_status>=400, exclude operation=get_*, redact s3`. Empty if there are none.
     pub fn describe(&self) -> String {
         let rules = self.filter.rules().map(|(action, text)| match action {
@@ -177,7 +183,7 @@ impl LiveRules {
     /// Applies these rules from now on. Returns what is not masked any more.
     pub fn replace(&self, rules: Rules) -> Vec<String> {
         let mut unmasked = self.current().masked.clone();
-        unmasked.retain(|what| !rules.masked.contains(what));
+        unmasked.retain(|what| !rules.masks(what));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         unmasked
     }

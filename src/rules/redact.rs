@@ -176,6 +176,11 @@ impl Redactor {
             .is_none_or(|last| is_any_of(&self.lasts, u64::from_be_bytes(*last) | FOLDED))
     }
 
+    /// Whether the value of a member of this name is masked.
+    pub(super) fn masks(&self, name: &str) -> bool {
+        self.named(name.as_bytes()).is_some()
+    }
+
     fn named(&self, text: &[u8]) -> Option<&Name> {
         let mut room = [0; MAX_NAME];
         let name = last_name(text, &mut room);

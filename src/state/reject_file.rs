@@ -121,13 +121,14 @@ pub fn check(path: &Path) -> io::Result<()> {
 fn open_or_make(path: &Path, makes: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // A FIFO without a reader must not block the agent.
-    options
-        .append(true)
-        .create(makes)
-        .mode(0o600)
-        .custom_flags(libc::O_NONBLOCK);
-    let file = options.open(path)?;
-    owner::hand_over(&file, || fs::metadata(atomic_file::directory(path)));
+    let flags = libc::O_NONBLOCK;
+    options.append(true).mode(0o600).custom_flags(flags);
+    if makes && let Ok(file) = options.clone().create_new(true).open(path) {
+        owner::hand_over(&file, || fs::metadata(atomic_file::directory(path)));
+        return Ok(file);
+    }
+    // It was there, or is a link, which may lead to a file that must not be given to anybody.
+    let file = options.create(makes).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::new(
@@ -199,7 +200,7 @@ fn line(entry: &Entry, event: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
     use std::time::Duration;
 
     use super::*;
@@ -244,6 +245,25 @@ mod tests {
         );
         for message in ["HTTP", "HTTP 4", "HTTP 40é", "HTTP 400", ""] {
             assert!(serde_json::from_slice::<Value>(&line(&entry(message, b""), b"{}")).is_ok());
+        }
+    }
+
+    /// Only root can give files away, and must not do so with what a link of the service's user leads to.
+    #[test]
+    fn only_a_file_that_was_just_made_is_given_away() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, made) = (dir.path().join("link"), dir.path().join("made"));
+        let there = other.path().join("there");
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        if chown(dir.path(), Some(4711), Some(4711)).is_err() {
+            return;
+        }
+        symlink(&there, &link).unwrap();
+        for _ in 0..2 {
+            open(&link).unwrap();
+            check(&link).unwrap();
+            open(&made).unwrap();
+            assert_eq!((owner(&there), owner(&made)), (0, 4711));
         }
     }
 

@@ -10,7 +10,7 @@ use super::host;
 
 /// Gives a file that root has just created to the owner of its directory, if it can.
 pub fn hand_over(created: &File, directory: impl FnOnce() -> io::Result<Metadata>) {
-    if host::user() != 0 {
+    if host::user() != 0 || !overrides_permissions() {
         return;
     }
     let (Ok(found), Ok(directory)) = (created.metadata(), directory()) else {
@@ -21,6 +21,13 @@ pub fn hand_over(created: &File, directory: impl FnOnce() -> io::Result<Metadata
     if is_new && found.uid() == 0 && directory.uid() != 0 {
         let _ = fchown(created, Some(directory.uid()), Some(directory.gid()));
     }
+}
+
+/// Whether root can use what belongs to others, and so what it gives away: in a container it may not.
+fn overrides_permissions() -> bool {
+    const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+    // SAFETY: it only returns a number.
+    unsafe { libc::prctl(libc::PR_CAPBSET_READ, CAP_DAC_OVERRIDE) == 1 }
 }
 
 /// The same for a directory that was just created at this path.

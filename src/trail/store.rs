@@ -74,12 +74,16 @@ impl Store {
         &self.path
     }
 
-    /// Saves this in place of the previous content.
+    /// Saves this in place of the previous content; if `sync` is set, so that not even a power failure undoes it.
     ///
     /// # Errors
     /// It can't be written.
-    pub fn save(&self, saved: &Saved) -> io::Result<()> {
-        FILE.replace(&self.path, &content(saved))
+    pub fn save(&self, saved: &Saved, sync: bool) -> io::Result<()> {
+        AtomicFile { sync, ..FILE }.replace(&self.path, &content(saved))?;
+        if sync {
+            let _ = sync_directory(&self.path);
+        }
+        Ok(())
     }
 }
 
@@ -90,9 +94,10 @@ fn unused(dir: &Path, host: &str) -> Vec<Message> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let paths = names.map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_own = name
-            .strip_prefix(&host)
-            .is_some_and(|rest| rest.starts_with('.'));
+        let own = name.strip_prefix(&host);
+        let own = own.and_then(|rest| rest.strip_suffix(".trail"));
+        let is_own =
+            own.is_some_and(|number| number.bytes().all(|byte| b".0123456789".contains(&byte)));
         !is_own && !name.starts_with('.') && name.ends_with(".trail")
     });
     let left = paths.filter_map(|path| {

@@ -448,7 +448,7 @@ fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let open = |host| store::Store::open(dir.path(), host).unwrap();
     let told = |store: &store::Store| format!("{:?}", store.notices);
-    let (store, mut saved, _) = open("a");
+    let (store, mut saved, _) = open("b.example");
     assert_eq!(told(&store), "[]");
     let path = store.path().to_owned();
     // One that runs, one that ended with nothing left, and one with a loss.
@@ -457,20 +457,20 @@ fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
         let mut kept = saved.clone();
         kept.is_clean = is_clean;
         kept.gaps.retain(|_, _| gaps > 0);
-        store.save(&kept).unwrap();
+        store.save(&kept, false).unwrap();
         let (other, ..) = open("b");
         let names = format!("TrailUnused {{ path: {path:?}, records: 1 }}");
         assert_eq!(told(&other).matches(&names).count(), expected);
         assert_eq!(other.notices.len(), expected);
     }
     drop(store);
-    assert!(told(&open("a").0).contains("[]"));
+    assert!(told(&open("b.example").0).contains("[]"));
     let content = std::fs::read(&path).unwrap();
     std::fs::write(&path, &content[..100]).unwrap();
-    let (store, new, was) = open("a");
+    let (store, new, was) = open("b.example");
     assert!(told(&store).contains("TrailDamaged"), "{:?}", store.notices);
     assert_eq!((new.stream == saved.stream, was), (false, Was::New));
-    let bad = std::fs::read(dir.path().join("a.trail.bad")).unwrap();
+    let bad = std::fs::read(dir.path().join("b.example.trail.bad")).unwrap();
     assert_eq!(bad, content[..100]);
 }
 
@@ -481,7 +481,7 @@ fn a_start_that_is_killed_before_it_records_anything_has_its_numbers_for_itself(
     let (first, mut saved, was) = open();
     assert_eq!(was, Was::New);
     (saved.next, saved.record, saved.is_clean) = (100, 9, true);
-    first.save(&saved).unwrap();
+    first.save(&saved, true).unwrap();
     drop(first);
     let (killed, saved, was) = open();
     assert_eq!((saved.next, was), (100, Was::Clean));

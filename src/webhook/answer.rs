@@ -20,7 +20,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use meaning::{CREDENTIAL, Meaning, NEW_TOKEN, PAGE, SCHEME};
+use meaning::{CREDENTIAL, ENDED, Meaning, NEW_TOKEN, PAGE, SCHEME};
 
 /// The request, and what must not be given away when its answer is shown.
 #[derive(Debug)]
@@ -149,13 +149,17 @@ impl Answer {
         let title =
             foreign::title(&String::from_utf8_lossy(&self.text)).map(|title| question.shown(title));
         let title = title.map_or_else(String::new, |title| format!(" ({title})"));
-        let message = format!(
-            "HTTP {} with a web page, not the webhook's answer{title}",
-            self.status
-        );
+        let (what, fix) = match self.text.trim_ascii().is_empty() {
+            true => (
+                "an answer labelled text/html that ends before its text",
+                ENDED,
+            ),
+            false => ("a web page, not the webhook's answer", PAGE),
+        };
+        let message = format!("HTTP {} with {what}{title}", self.status);
         Outcome::Failed(DeliveryError {
             may_have_arrived: self.cut_off,
-            ..DeliveryError::permanent(message, PAGE)
+            ..DeliveryError::permanent(message, fix)
         })
     }
 

@@ -162,6 +162,12 @@ fn is_long(segment: &str) -> bool {
     segment.chars().count() > 20
 }
 
+/// Whether it is a part of a token rather than of a host's name.
+fn is_token(label: &str) -> bool {
+    let has = |is: fn(char) -> bool| label.contains(is);
+    is_long(label) || (has(char::is_lowercase) && has(char::is_uppercase))
+}
+
 /// Whether this segment of a path may be a secret: a long one, or, at no collector that is known to have none in its
 /// path, one with digits or capitals among its letters, as `ZaVnC4dhaV2cMyJ`; `s3-audit` is none.
 fn is_secret(segment: &str, path: &str) -> bool {
@@ -213,7 +219,9 @@ pub fn harmless(text: &str) -> Option<String> {
     let is_port = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
     let kept = if is_port { end } else { colon };
     let kept = &text[..text.len().min(start + kept + 1)];
-    let is_no_host = start == 0 && colon > 12 && !rest[..colon].contains('.');
+    let host = &rest[..colon];
+    let is_no_host =
+        start == 0 && ((colon > 12 && !host.contains('.')) || host.split('.').any(is_token));
     let more = if kept.len() < text.len() { "…" } else { "" };
     (!is_no_host && !text.contains('@')).then(|| format!("{kept}{more}"))
 }
@@ -366,6 +374,10 @@ mod tests {
             ("u:s3cret", "'u:…' "),
             ("x/s3cret://hec", "'x/…' is no URL"),
             ("s3cret-of-some-webhook", "lacks http"),
+            (
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.s3cret",
+                "lacks http",
+            ),
             ("hec", "'hec' lacks http"),
             ("", "'' is no URL"),
         ] {

@@ -116,13 +116,16 @@ before=$(<"$root/etc/s3-audit-webhook/webhook.env")
 ! play wrong '{"s3_audit_webhook_webhook_settings": {"COMPRESS": "zip"}}' || fail "took a wrong value"
 [ "$(<"$root/etc/s3-audit-webhook/webhook.env")" = "$before" ] || fail "wrote a wrong value"
 grep -q 'fix: use none, gzip' "$dir/wrong.play.log" || fail "did not say what would be right"
-! play unopened '{"s3_audit_webhook_webhook_settings": {"CA_FILE": "/etc/none.pem"}}' || fail "took a file that is not there"
-[ "$(<"$root/etc/s3-audit-webhook/webhook.env")" = "$before" ] || fail "wrote the name of a file that is not there"
+! play order '{"s3_audit_webhook_webhook_settings": {"BACKOFF_MAX": "1ms"}}' || fail "took values that contradict each other"
+[ "$(<"$root/etc/s3-audit-webhook/webhook.env")" = "$before" ] || fail "wrote values that contradict each other"
 before=$(<"$root/etc/s3-audit-webhook/agent.env")
 ! play half '{"s3_audit_webhook_agent_settings": {"LISTEN_KEY": "/etc/hosts"}}' || fail "took a key without a certificate"
 [ "$(<"$root/etc/s3-audit-webhook/agent.env")" = "$before" ] || fail "wrote a key without a certificate"
 ! play missing '{"s3_audit_webhook_token": ""}' || fail "did without a token"
 grep -q 'give s3_audit_webhook_package' "$dir/missing.play.log" || fail "did not say what is missing"
+
+say "takes what is right before all is there"
+play early '{"s3_audit_webhook_agent_settings": {"LISTEN_TOKEN_FILE": "/run/later/tokens"}}'
 
 say "fails if the webhook does not take the test"
 ! play refused "{\"s3_audit_webhook_endpoint\": \"http://127.0.0.1:1/services/collector/raw\"}" || fail "did not try"

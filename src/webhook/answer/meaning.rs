@@ -11,6 +11,8 @@ pub(super) const FORBIDDEN: &str = "give the token that the webhook expects with
                                     if it is right, see whether a firewall before the webhook refuses some events";
 pub(super) const PAGE: &str = "check that the --endpoint's path is one that takes events, as Splunk's /services/collector/raw does, \
                                and that no login is before it";
+pub(super) const ENDED: &str =
+    "check the webhook's Content-Length, and what is before it: it may be a web page";
 pub(super) const BROWSER: &str =
     "let AWS WAF allow this path, or this host, without a challenge or captcha";
 pub(super) const OTHER_SCHEME: &str = "check the --endpoint's https:// or http://, and whether it wants a client certificate (--client-cert)";

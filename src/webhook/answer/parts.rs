@@ -13,8 +13,7 @@ const ITEMS: &str =
     "leave `errors` and `items.*.status` in the answer, if the --endpoint has a filter_path";
 const READABLE: &str = "let no proxy compress answers, and leave `format` out of the --endpoint: what became of each event \
                         is in the answer";
-const OTHER: &str =
-    "check the --endpoint, and what answers before Elasticsearch: a _bulk's answer has `errors`";
+const OTHER: &str = "check the --endpoint, and what answers before Elasticsearch: where a path ends with /_bulk, its answer has `errors`";
 const TARGET: &str = "see that the index or data stream is there, that the token may write to it, and that it is \
                       not blocked, as it is when a disk is full";
 
