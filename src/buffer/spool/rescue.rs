@@ -54,7 +54,7 @@ impl Upkeep {
     }
 
     /// Nothing is written to a directory that is not in its place: no start would find it there. But what is in it is
-    /// delivered, and then what is in its place is used, unless it comes back.
+    /// delivered, and then what is in its place is used, unless it comes back, or a copy of it.
     fn look_for_directory(&mut self) {
         let (is_replaced, acked) = (self.is_replaced(), self.acked());
         let mut state = self.shared.lock();
@@ -75,8 +75,21 @@ impl Upkeep {
                 self.note(true, true);
                 (self.position, self.lock) = (None, None);
             }
-            events => self.refuse(state, &displaced(events)),
+            events => {
+                drop(state);
+                match self.is_copied() {
+                    true => self.reopen(),
+                    false => self.refuse(self.shared.lock(), &displaced(events)),
+                }
+            }
         }
+    }
+
+    /// Whether a copy of all that is used is at its path. While it is being copied, nothing is changed there.
+    fn is_copied(&self) -> bool {
+        let found = self.io(&self.peek);
+        let segments = &self.shared.lock().segments;
+        found.is_ok_and(|(id, found)| id == self.id && segments.are_all_in(&found))
     }
 
     fn refuse(&self, mut state: MutexGuard<'_, State>, error: &io::Error) {
@@ -146,6 +159,10 @@ impl Upkeep {
         let is_known = files.at.end <= next + state.pending.events && found.iter().all(is_known);
         let (is_same, left) = (is_ours && is_known, state.undelivered(acked));
         if !state.must_reopen || (!is_same && left == 0) {
+            if files.position.id() == self.id && files.at.end <= next {
+                // An earlier copy: what was delivered meanwhile is not delivered again.
+                files.at.acked = files.at.acked.max(acked).min(files.at.end);
+            }
             return Ok((files, false));
         }
         if !is_same {
