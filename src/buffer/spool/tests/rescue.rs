@@ -68,6 +68,26 @@ fn what_an_earlier_run_wrote_last_is_synced_unless_nothing_is() {
     }
 }
 
+/// As when the server of a mount was started again: the path may be fine, and the descriptor never is.
+#[test]
+fn a_directory_with_a_stale_handle_is_opened_again() {
+    let old = FakeDir::default();
+    let (mut life, new) = displaced(&old, copy);
+    old.disk().unopenable_file = Some((position::NAME.into(), libc::ESTALE));
+    old.disk().failing = Some((0, ErrorKind::StaleNetworkFileHandle));
+    old.disk().unreadable = 0..usize::MAX;
+    life.upkeep.peek = Box::new(|| Err(ErrorKind::NotFound.into()));
+    // What can't be synced is written again, but not from files that can't be read any more.
+    life.upkeep.sync();
+    life.upkeep.look();
+    retry(&mut life.shared.lock());
+    life.write();
+    assert_eq!(post(&life, "next"), Appended::Taken);
+    assert!(new.open(&segments::name(2), Access::Read).is_ok());
+    life.read();
+    assert_eq!(life.seen.len(), 3);
+}
+
 /// A spool with an event of 3.
 fn other() -> FakeDir {
     let other = FakeDir::default();
