@@ -53,8 +53,8 @@ pub(super) struct Trouble {
     /// None if the limit is reached; else the disk fails, and is tried again at this time.
     pub(super) retry_at: Option<Instant>,
     pub(super) result: Appended,
-    /// The disk has no room for this much at once, though it may have some.
-    pub(super) too_large: Option<u64>,
+    /// The disk had no room for this much at once, though it may have some; and when that was last tried.
+    pub(super) too_large: Option<(u64, Instant)>,
 }
 
 /// Some events that are written in one call.

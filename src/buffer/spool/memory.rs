@@ -29,6 +29,12 @@ impl State {
         self.segments.next().saturating_sub(acked.min(self.queued))
     }
 
+    /// All files that may have to be written again or synced.
+    pub(super) fn all_unsynced(&mut self) -> impl Iterator<Item = &mut Unsynced> {
+        let written = self.unsynced.iter_mut().chain(&mut self.unseen);
+        written.chain(&mut self.lost)
+    }
+
     /// How many bytes were written and wait in memory for the queue.
     pub(super) fn fresh_bytes(&self) -> u64 {
         self.fresh.as_ref().map_or(0, |fresh| fresh.bytes)

@@ -92,6 +92,15 @@ pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
     }
 }
 
+/// Reads which spool this is; 0 if only earlier versions have written to the file, or it says nothing.
+///
+/// # Errors
+/// It can't be read.
+pub(super) fn read_id(dir: &dyn Dir) -> io::Result<u32> {
+    let file = dir.open(NAME, Access::Read)?;
+    Ok(read_slots(&*file)?.id)
+}
+
 fn read_slots(file: &dyn SpoolFile) -> io::Result<Slots> {
     let mut bytes = [0; 2 * SLOT];
     let mut filled = 0;

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::dir::{Access, Dir};
+use super::dir::{Access, Dir, SpoolFile};
 use super::files::Files;
 use super::group::{Appended, SyncMode, Unsynced, result_of};
 use super::noting::Noted;
@@ -20,8 +20,15 @@ impl Upkeep {
     /// a segment that was removed, since nobody would ever find what is written to it; and tries again to rescue what
     /// could not be.
     pub(super) fn look(&mut self) {
-        match self.position {
-            Some(_) if self.is_gone(position::NAME) => self.close(),
+        match self
+            .position
+            .as_ref()
+            .map(|_| self.error_of(position::NAME))
+        {
+            // With a stale handle, the same may be at the path.
+            Some(Some(error @ (ErrorKind::NotFound | ErrorKind::StaleNetworkFileHandle))) => {
+                self.close(error);
+            }
             Some(_) => self.look_for_directory(),
             None => {}
         }
@@ -47,14 +54,15 @@ impl Upkeep {
         dir.is_some_and(|dir| self.io(|| dir.is_replaced()))
     }
 
-    fn is_gone(&self, name: &str) -> bool {
-        let dir = self.shared.lock().dir.clone();
-        let opened = dir.map(|dir| self.io(|| dir.open(name, Access::Read)));
-        opened.is_some_and(|opened| opened.is_err_and(|error| error.kind() == ErrorKind::NotFound))
+    /// Why this file can't be opened, if it can't.
+    fn error_of(&self, name: &str) -> Option<ErrorKind> {
+        let dir = self.shared.lock().dir.clone()?;
+        let opened = self.io(|| dir.open(name, Access::Read));
+        opened.err().map(|error| error.kind())
     }
 
     /// Nothing is written to a directory that is not in its place: no start would find it there. But what is in it is
-    /// delivered, and then what is in its place is used, unless it comes back.
+    /// delivered, and then what is in its place is used, unless it comes back, or a copy of it.
     fn look_for_directory(&mut self) {
         let (is_replaced, acked) = (self.is_replaced(), self.acked());
         let mut state = self.shared.lock();
@@ -75,8 +83,21 @@ impl Upkeep {
                 self.note(true, true);
                 (self.position, self.lock) = (None, None);
             }
-            events => self.refuse(state, &displaced(events)),
+            events => {
+                drop(state);
+                match self.is_copied() {
+                    true => self.reopen(),
+                    false => self.refuse(self.shared.lock(), &displaced(events)),
+                }
+            }
         }
+    }
+
+    /// Whether a copy of all that is used is at its path. While it is being copied, nothing is changed there.
+    fn is_copied(&self) -> bool {
+        let found = self.io(&self.peek);
+        let segments = &self.shared.lock().segments;
+        found.is_ok_and(|(id, found)| id == self.id && segments.are_all_in(&found))
     }
 
     fn refuse(&self, mut state: MutexGuard<'_, State>, error: &io::Error) {
@@ -86,10 +107,12 @@ impl Upkeep {
     }
 
     /// The directory is not the one that is locked: nothing is written to it.
-    fn close(&mut self) {
+    fn close(&mut self, error: ErrorKind) {
         (self.position, self.lock) = (None, None);
-        let file = self.path(position::NAME);
-        Message::SpoolRemoved { file }.log();
+        if error == ErrorKind::NotFound {
+            let file = self.path(position::NAME);
+            Message::SpoolRemoved { file }.log();
+        }
         let mut state = self.shared.lock();
         state.must_reopen = true;
         drop(self.wait_for_writer(state, |_| true));
@@ -105,8 +128,19 @@ impl Upkeep {
                     self.sync();
                     self.left.clear();
                 }
+                let opened = if is_same {
+                    self.open_again(&*files.dir)
+                } else {
+                    Vec::new()
+                };
                 let mut state = self.shared.lock();
                 if is_same {
+                    for unsynced in state.all_unsynced() {
+                        let same = opened.iter().find(|same| same.0 == unsynced.segment);
+                        if let Some((_, file)) = same {
+                            unsynced.file = Arc::clone(file);
+                        }
+                    }
                     // With the same numbers: those of the queue still count, and what is missing is noticed.
                     let dir = Arc::clone(&files.dir);
                     state.writer = Some(Writer::new(dir, self.shared.segment_bytes));
@@ -129,6 +163,20 @@ impl Upkeep {
         }
     }
 
+    /// Opens the segments that may have to be read or synced: those that were opened may be gone, or stale.
+    fn open_again(&self, dir: &dyn Dir) -> Vec<(u64, Arc<dyn SpoolFile>)> {
+        let mut segments = Vec::new();
+        let used = |unsynced: &mut Unsynced| segments.push(unsynced.segment);
+        self.shared.lock().all_unsynced().for_each(used);
+        let open = |segment| {
+            Some((
+                segment,
+                dir.open(&segments::name(segment), Access::Read).ok()?,
+            ))
+        };
+        self.io(|| segments.into_iter().filter_map(open).collect())
+    }
+
     /// Whether these files are those of the spool that was used before. The numbers of another one would be taken for its
     /// own, so that waits until it is delivered. A new position says how far this one is: what is left of the segments may
     /// begin later than what memory will write again.
@@ -146,6 +194,10 @@ impl Upkeep {
         let is_known = files.at.end <= next + state.pending.events && found.iter().all(is_known);
         let (is_same, left) = (is_ours && is_known, state.undelivered(acked));
         if !state.must_reopen || (!is_same && left == 0) {
+            if files.position.id() == self.id && files.at.end <= next {
+                // An earlier copy: what was delivered meanwhile is not delivered again.
+                files.at.acked = files.at.acked.max(acked).min(files.at.end);
+            }
             return Ok((files, false));
         }
         if !is_same {
@@ -195,7 +247,7 @@ impl Upkeep {
         let last = unseen.len().saturating_sub(1);
         for (place, (unseen, bytes)) in unseen.into_iter().enumerate() {
             let name = segments::name(unseen.segment);
-            let is_gone = bytes.is_some() && self.is_gone(&name);
+            let is_gone = bytes.is_some() && self.error_of(&name) == Some(ErrorKind::NotFound);
             if is_gone {
                 self.rescue(unseen);
                 let file = self.path(&name);

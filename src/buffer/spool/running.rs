@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::dir::RealDir;
 use super::feed::Feed;
-use super::files::Files;
+use super::files::{self, Files};
 use super::group::{Appended, SyncMode, result_of};
 use super::noting::Noted;
 use super::overdue::Overdue;
@@ -79,11 +80,12 @@ impl Spool {
         }
         drop(state);
         let shared = Arc::new(shared);
-        let path = settings.path.clone();
+        let (path, peeked) = (settings.path.clone(), settings.path.clone());
         let upkeep = Upkeep {
             shared: Arc::clone(&shared),
             stats,
             open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
+            peek: Box::new(move || files::peek(&RealDir::existing(&peeked)?)),
             position,
             id,
             lock,

@@ -317,6 +317,14 @@ impl Segments {
         self.bytes + self.set_aside
     }
 
+    /// Whether all of them are among these, which are in order.
+    pub fn are_all_in(&self, found: &[Segment]) -> bool {
+        self.list.iter().all(|own| {
+            let place = found.binary_search_by_key(&own.first, |found| found.first);
+            place.is_ok_and(|place| found[place].bytes == own.bytes)
+        })
+    }
+
     /// The segment that contains this event, or the first one after it.
     pub fn after(&self, seq: u64) -> Option<&Segment> {
         let place = self.list.partition_point(|segment| segment.first <= seq);

@@ -334,11 +334,10 @@ impl Shared {
             }
             Err(error) => {
                 let result = result_of(&error);
-                self.fail(&mut state, result, Some(&error));
-                state.refuse_pending(result);
+                let refused = (!writer.may_have_written()).then_some(group.awaited_bytes);
+                self.not_written(&mut state, &error, refused);
                 let behind = std::mem::take(&mut state.pending);
                 group.end(result);
-                group.ticket = None;
                 if writer.may_have_written() {
                     // Nothing of it can be left out any more, whatever happens next.
                     self.count(&mut group);
@@ -351,9 +350,12 @@ impl Shared {
                 // The rest will be written before all others when the disk works again; if a part of it may be there
                 // already, all of it, with the same numbers.
                 group.records.extend(behind.records);
-                group.bytes += behind.bytes;
-                group.events += behind.events;
-                state.pending = group;
+                state.pending = Group {
+                    records: group.records,
+                    bytes: group.bytes + behind.bytes,
+                    events: group.events + behind.events,
+                    ..behind
+                };
                 result
             }
         };
@@ -386,6 +388,7 @@ impl Shared {
 
     fn written(&self, state: &mut State, mut group: Group, written: Written, first: u64) {
         self.worked(state);
+        state.fitted(group.bytes);
         if written.is_new {
             state.segments.created(written.segment);
             state.dir_is_unsynced = true;

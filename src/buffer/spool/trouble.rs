@@ -49,26 +49,47 @@ impl State {
 
     /// How long something was wrong, once that has been over for some time.
     pub(super) fn over(&mut self, now: Instant) -> Option<Duration> {
-        let past = self
-            .past
-            .take_if(|(_, ended)| now.duration_since(*ended) >= QUIET);
+        let past = self.past.take_if(|(trouble, ended)| {
+            let tried = trouble.too_large.map_or(*ended, |(_, tried)| tried);
+            now.duration_since(tried.max(*ended)) >= QUIET
+        });
         past.map(|(trouble, ended)| ended - trouble.since)
     }
 
     /// This much was refused because a write has failed.
     pub(super) fn refused(&mut self, bytes: u64) {
-        let trouble = self.trouble.as_mut();
+        let past = self.past.as_mut().map(|(trouble, _)| trouble);
+        let trouble = self.trouble.as_mut().or(past);
         if let Some(trouble) = trouble.filter(|it| it.result == Appended::Full && bytes > TRIED) {
-            let known = trouble.too_large.unwrap_or(bytes);
-            trouble.too_large = Some(known.min(bytes));
+            let known = trouble.too_large.map_or(bytes, |(known, _)| known);
+            trouble.too_large = Some((known.min(bytes), Instant::now()));
         }
     }
 
-    /// Whether the disk had no room for this much a moment ago, but has some.
-    fn is_too_large(&self, bytes: u64) -> bool {
-        let past = self.past.as_ref();
-        let too_large = past.and_then(|(trouble, _)| trouble.too_large);
-        too_large.is_some_and(|too_large| bytes >= too_large)
+    /// This much was written.
+    pub(super) fn fitted(&mut self, bytes: u64) {
+        if let Some((trouble, _)) = &mut self.past {
+            trouble.too_large.take_if(|(known, _)| bytes >= *known);
+        }
+    }
+
+    /// If the disk had no room for this much a moment ago, but has some: when that was last tried.
+    fn too_large(&mut self, bytes: u64) -> Option<&mut Instant> {
+        let (trouble, _) = self.past.as_mut()?;
+        let (known, tried) = trouble.too_large.as_mut()?;
+        (bytes >= *known).then_some(tried)
+    }
+
+    /// Whether that was so, and is not to be tried again now.
+    fn is_too_large(&mut self, bytes: u64) -> bool {
+        let Some(tried) = self.too_large(bytes) else {
+            return false;
+        };
+        let is_due = tried.elapsed() >= RETRY;
+        if is_due {
+            *tried = Instant::now();
+        }
+        !is_due
     }
 
     /// Whether a disk that has failed is to be tried out now: there is nothing to write that would show it.
@@ -134,7 +155,8 @@ impl Shared {
         if let Some(trouble) = &state.trouble {
             return Some(trouble.result);
         }
-        if state.is_too_large(bytes) {
+        // Not what streams bring: nobody would send it again.
+        if waits && state.is_too_large(bytes) {
             return Some(Appended::Full);
         }
         let used = state.segments.bytes() + state.claimed;
@@ -177,6 +199,17 @@ impl Shared {
             Some(error) if result == Appended::Full => Message::SpoolDiskFull { dir, error }.log(),
             Some(error) => Message::SpoolFailed { dir, error }.log(),
         }
+    }
+
+    /// A write has failed, of which this much is refused. That what was too large still is says nothing of what is smaller.
+    pub(super) fn not_written(&self, state: &mut State, error: &io::Error, refused: Option<u64>) {
+        let result = result_of(error);
+        let too_large = refused.and_then(|refused| state.too_large(refused));
+        if result == Appended::Full && too_large.is_some() {
+            return;
+        }
+        self.fail(state, result, Some(error));
+        state.refuse_pending(result);
     }
 
     /// Tries out a disk that has failed. To be called if [`State::must_try_out`] says so.

@@ -64,6 +64,8 @@ pub(super) struct Upkeep {
     pub(super) stats: QueueStats,
     /// Tries again to open the spool.
     pub(super) open: Box<dyn Fn() -> io::Result<Files> + Send>,
+    /// Looks which spool is at its path, and at its segments, and changes nothing.
+    pub(super) peek: Box<dyn Fn() -> io::Result<(u32, Vec<Segment>)> + Send>,
     pub(super) position: Option<PositionFile>,
     /// Which spool that is, or was.
     pub(super) id: u32,

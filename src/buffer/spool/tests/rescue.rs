@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::dir::{Access, Dir as _};
+use crate::buffer::spool::files::peek;
 use crate::buffer::spool::position::{self, Position, Stored};
 use crate::buffer::spool::{Appended, Files, Rereader, SyncMode, segments};
 use crate::sys::shutdown::ShutdownSignal;
@@ -67,6 +68,26 @@ fn what_an_earlier_run_wrote_last_is_synced_unless_nothing_is() {
     }
 }
 
+/// As when the server of a mount was started again: the path may be fine, and the descriptor never is.
+#[test]
+fn a_directory_with_a_stale_handle_is_opened_again() {
+    let old = FakeDir::default();
+    let (mut life, new) = displaced(&old, copy);
+    old.disk().unopenable_file = Some((position::NAME.into(), libc::ESTALE));
+    old.disk().failing = Some((0, ErrorKind::StaleNetworkFileHandle));
+    old.disk().unreadable = 0..usize::MAX;
+    life.upkeep.peek = Box::new(|| Err(ErrorKind::NotFound.into()));
+    // What can't be synced is written again, but not from files that can't be read any more.
+    life.upkeep.sync();
+    life.upkeep.look();
+    retry(&mut life.shared.lock());
+    life.write();
+    assert_eq!(post(&life, "next"), Appended::Taken);
+    assert!(new.open(&segments::name(2), Access::Read).is_ok());
+    life.read();
+    assert_eq!(life.seen.len(), 3);
+}
+
 /// A spool with an event of 3.
 fn other() -> FakeDir {
     let other = FakeDir::default();
@@ -107,7 +128,61 @@ fn displaced(old: &FakeDir, new: impl Fn(&FakeDir) -> FakeDir) -> (Life, FakeDir
     old.disk().is_replaced = true;
     let opened = new.clone();
     life.upkeep.open = Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
+    let peeked = new.clone();
+    life.upkeep.peek = Box::new(move || peek(&peeked));
     (life, new)
+}
+
+/// As when a spool is moved to another disk: nothing has to be delivered before, unless a part of it is missing.
+#[test]
+fn a_copy_is_used_at_once_if_it_is_whole_and_nothing_of_it_is_delivered_twice() {
+    let cut = |new: &FakeDir| {
+        let file = new.open(&segments::name(1), Access::Update).unwrap();
+        file.truncate(20).unwrap();
+    };
+    for (change, is_whole) in [
+        (&(|_: &FakeDir| ()) as &dyn Fn(&FakeDir), true),
+        (&cut, false),
+        (
+            &|new: &FakeDir| new.remove(&segments::name(0)).unwrap(),
+            false,
+        ),
+        (
+            &|new: &FakeDir| new.remove(&segments::name(1)).unwrap(),
+            false,
+        ),
+    ] {
+        let old = FakeDir::default();
+        let (mut life, new) = displaced(&old, |old| {
+            let new = copy(old);
+            change(&new);
+            new
+        });
+        let untouched = format!("{:?}", new.disk());
+        life.upkeep.look();
+        if !is_whole {
+            assert_eq!(post(&life, "next"), Appended::Unavailable);
+            assert_eq!(
+                format!("{:?}", new.disk()),
+                untouched,
+                "it may be copied now"
+            );
+            life.read();
+            life.finish(usize::MAX);
+            life.upkeep.note(true, false);
+            life.upkeep.look();
+        }
+        assert_eq!(post(&life, "next"), Appended::Taken);
+        assert!(new.disk().names.len() > 1);
+        life.read();
+        assert_eq!(life.seen.len(), 3);
+        assert!(life.seen.values().all(|times| *times == 1), "{is_whole}");
+        life.finish(usize::MAX);
+        life.upkeep.note(true, true);
+        let position = position::read(&new).unwrap();
+        assert!(matches!(position, Stored::At(at) if at.acked == at.end && at.end > 0));
+        assert!(segments::list(&new).unwrap().is_empty());
+    }
 }
 
 #[test]

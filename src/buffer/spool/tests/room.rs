@@ -70,6 +70,46 @@ fn what_the_disk_has_no_room_for_keeps_out_only_what_is_as_large() {
     assert_eq!(post(large), Appended::Taken);
 }
 
+/// As long as it comes, it is tried once a second, and the disk is as full as it was: that is no news. What streams bring
+/// is not refused for that, since nobody would send it again.
+#[test]
+fn a_large_body_is_tried_once_a_second_and_keeps_nothing_else_out_meanwhile() {
+    let dir = FakeDir::default();
+    let life = Life::of(&dir, SyncMode::Second, 16 << 20);
+    let append = |bytes: u64, waits| {
+        let line = "x".repeat(bytes as usize);
+        life.shared.append(&mut chunk(&line), 0, waits)
+    };
+    let large = 2 << 20;
+    dir.disk().room = Some(1 << 20);
+    assert_eq!(append(large, true), Appended::Full);
+    retry(&mut life.shared.lock());
+    life.write();
+    let earlier = |state: &mut State, ago| {
+        let (trouble, ended) = state.past.as_mut().unwrap();
+        (trouble.since, *ended) = (trouble.since - ago, *ended - ago);
+        if let Some((_, tried)) = &mut trouble.too_large {
+            *tried -= ago;
+        }
+    };
+    for _ in 0..9 {
+        earlier(&mut life.shared.lock(), Duration::from_secs(1));
+        assert_eq!(append(large, true), Appended::Full);
+        assert_eq!(append(1, true), Appended::Taken, "it was tried, and failed");
+        let mut state = life.shared.lock();
+        assert!(state.over(Instant::now()).is_none(), "it is not over");
+        assert!(!state.is_in_trouble());
+    }
+    dir.disk().room = None;
+    assert_eq!(append(large, true), Appended::Full, "only once a second");
+    assert_eq!(append(large, false), Appended::Taken);
+    life.write();
+    assert_eq!(append(large, true), Appended::Taken);
+    let mut state = life.shared.lock();
+    earlier(&mut state, QUIET);
+    assert!(state.over(Instant::now()).is_some());
+}
+
 #[test]
 fn a_spool_that_is_full_again_and_again_is_so_once_for_the_log() {
     let (full, failed) = (

@@ -15,6 +15,7 @@ use super::sync_mode;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Consumer, Producer, Taken, queue};
 use crate::buffer::run::Run;
+use crate::buffer::spool::files::peek;
 use crate::buffer::spool::noting::Noted;
 use crate::buffer::spool::overdue::Overdue;
 use crate::buffer::spool::reader::Reader;
@@ -152,6 +153,7 @@ impl Life {
                     again.disk().come_back()?;
                     Files::of(Arc::new(again.clone()), tempfile::tempfile()?)
                 }),
+                peek: Box::new(|| Err(ErrorKind::NotFound.into())),
                 noted: Noted::at(files.position.at()),
                 id: files.position.id(),
                 position: Some(files.position),
@@ -303,6 +305,8 @@ impl World {
 
     fn start(&self) -> Life {
         let mut life = Life::new(self.dir(), self.sync);
+        let (dirs, place) = (self.dirs.clone(), Arc::clone(&self.place));
+        life.upkeep.peek = Box::new(move || peek(&dirs[place.load(SeqCst)]));
         let (dirs, place) = (self.dirs.clone(), Arc::clone(&self.place));
         life.upkeep.open = Box::new(move || {
             let dir = dirs[place.load(SeqCst)].clone();
