@@ -285,8 +285,12 @@ impl Stream {
         open.without(&self.counted())
     }
 
-    /// Records of which there are several with one number: two agents write this stream, or somebody else does.
+    /// Records of which there are several with one number: two agents write this stream, or somebody else does. If the
+    /// agent was killed, that may be why: on a disk that hangs, what it was about to save may not be there.
     pub fn conflicts(&self) -> Ranges {
+        if !self.killed.is_empty() {
+            return Ranges::default();
+        }
         let next = self.identities.iter().skip(1);
         let pairs = self.identities.iter().zip(next);
         let same = pairs.filter(|((one, _), (other, _))| one == other);

@@ -128,6 +128,8 @@ fn two_agents_that_write_one_stream_are_noticed() {
     let found = lines(&export);
     assert_eq!(found.streams[S].conflicts().to_string(), "2");
     assert!(!found.is_explained());
+    export.push(json!({"s3_audit_webhook":"start","stream":S,"record":4,"after":"killed","lost_from":5,"first":9}));
+    assert_eq!(lines(&export).streams[S].conflicts().to_string(), "");
 }
 
 #[test]
