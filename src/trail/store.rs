@@ -36,10 +36,7 @@ impl Store {
         let (mut store, mut saved) = Self::find(dir, host)?;
         store.notices.extend(unused(dir, host));
         let was = saved.begin();
-        let on_disk = AtomicFile { sync: true, ..FILE };
-        on_disk.replace(&store.path, &content(&saved))?;
-        // Not every filesystem can do that.
-        let _ = sync_directory(&store.path);
+        store.save(&saved, true)?;
         Ok((store, saved, was))
     }
 
@@ -81,6 +78,7 @@ impl Store {
     pub fn save(&self, saved: &Saved, sync: bool) -> io::Result<()> {
         AtomicFile { sync, ..FILE }.replace(&self.path, &content(saved))?;
         if sync {
+            // Not every filesystem can do that.
             let _ = sync_directory(&self.path);
         }
         Ok(())
