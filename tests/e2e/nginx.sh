@@ -145,7 +145,7 @@ for pair in 'pkcs8 encrypted8' 'pkcs1 encrypted1' 'pkcs1 sec1'; do
     read -r name key <<<"$pair"
     "$AGENT" run --endpoint "https://127.0.0.1:$mutual/" --client-cert "$dir/$name.pem" \
         --client-key "$dir/$key.key" </dev/null 2>"$dir/agent.log" && fail "$pair: taken for a pair" || ended=$?
-    [ "$ended" = 2 ] || fail "$pair: exit code $ended"
+    [ "$ended" = 1 ] || fail "$pair: exit code $ended" # of what may just be being renewed
     grep -q -e '--client-key: ' "$dir/agent.log" || fail "$pair: not named"
 done
 
