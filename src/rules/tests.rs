@@ -71,6 +71,8 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"u":"?WebIdentityToken=&SAMLAssertion=«abcdefgh»"}"#,
         // Members.
         r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=«abcdefgh»"}}"#,
+        r#"{"authorization":"AWS4-HMAC-SHA256 Credential=AKIA\/x\/s3, Signature=«abcdefgh»"}"#,
+        r#"{"authorization":"AWS4-HMAC-SHA256 «Credential=AKIA\u0041, Signature=abcdefgh»"}"#,
         r#"{"authorization":"AWS AKIA:«abcdefghijk=»"}"#,
         r#"{"HTTP_AUTHORIZATION":"Bearer «abcdefghijk»"}"#,
         r#"{"Authorization":"«?sig=abc Bearer x»"}"#,
@@ -84,6 +86,8 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"my-field":{"Authorization":"«AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh»","a":«1»}}"#,
         r#"{"cookie":[{"Authorization":"«Bearer abcdefgh»"},{"token":"«abcdefgh»"},"«abcdefgh»"]}"#,
         r#"{"sig":"«abcdefgh»"}"#,
+        // Headers in JSON within JSON.
+        r#"{"m":"{\"h\":[\"Cookie: «abcdefgh»\"],\"k\":1}"}"#,
         // In quotes.
         r#"{"m":"token=\"«abcdefgh»\nkeyId=\"x\""}"#,
         r#"{"m":"Signature=\"«abcdefgh»\",keyId=\"x\" token=\u0022«ab cdefgh»\" z","u":"?sig="}"#,

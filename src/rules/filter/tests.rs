@@ -98,6 +98,21 @@ fn a_path_that_leads_nowhere_is_refused() {
 }
 
 #[test]
+fn operators_that_there_are_not_are_refused() {
+    for rule in ["a==b", "a=~b", "a<=1", "a=>1", "a=<1", "a!=>1"] {
+        let error = rule.parse::<Conditions>().unwrap_err();
+        assert!(
+            error.contains("operator that is not known"),
+            "{rule}: {error}"
+        );
+    }
+    // No number follows.
+    for rule in ["a=<b>", "a!=>"] {
+        assert!(rule.parse::<Conditions>().is_ok(), "{rule}");
+    }
+}
+
+#[test]
 fn the_first_rule_that_holds_decides() {
     use Action::{Exclude, Include};
     let rules = [

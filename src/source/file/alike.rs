@@ -154,3 +154,6 @@ fn before(file: &mut Tracked, offset: u64) -> Option<Vec<u8>> {
         .ok()?;
     (found.len() as u64 == bytes).then_some(found)
 }
+
+#[cfg(test)]
+mod tests;
