@@ -63,6 +63,7 @@ mod tests {
             (&random[..], binary),
             (&random[..80], binary),
             (&[&random[..600], &event[..400]].concat(), binary),
+            (&b"\x01\x02".repeat(40), binary),
             (&[&random[..40], &event].concat(), None),
             (&random[..20], None),
             (&event, None),

@@ -180,6 +180,9 @@ impl Unpackers {
 mod tests {
     use std::io::Write as _;
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
     use crate::source::gunzip::gzip;
 
@@ -240,6 +243,50 @@ mod tests {
                 assert_eq!(gzip.offset(), (text.len() * times) as u64);
             }
         }
+    }
+
+    #[test]
+    fn how_far_it_was_read_is_known_in_both_of_its_lengths() {
+        let text = b"{\"n\":1}\n".repeat(20_000);
+        let mut file = tempfile::tempfile().unwrap();
+        // Stored as it is, behind a few bytes for each 64 KiB.
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
+        encoder.write_all(&text).unwrap();
+        let whole = encoder.finish().unwrap();
+        file.write_all(&whole).unwrap();
+        let length = whole.len() as u64;
+        let mut gzip = Gzip::new(file.try_clone().unwrap());
+        for offset in [0, 1, 9000, 100_000, 159_000] {
+            assert!(gzip.skip_to(offset).unwrap());
+            let (rest, expected) = (gzip.rest(length), length - offset);
+            assert!(
+                (expected - 50..=expected).contains(&rest),
+                "{offset}: {rest}"
+            );
+            let end = usize::try_from(offset).unwrap();
+            let from = end.saturating_sub(HEAD_BYTES);
+            let last = Fingerprint::of(&text[from..end]);
+            assert!(gzip.has_before(offset, last));
+            assert!(!gzip.has_before(offset + 1, last));
+            assert!(!gzip.has_before(offset, Fingerprint::of(b"x")));
+        }
+        assert!(!gzip.skip_to(u64::MAX).unwrap());
+        assert_eq!([gzip.rest(length), gzip.rest(length + 7)], [0, 7]);
+    }
+
+    #[test]
+    fn only_a_few_are_kept_and_only_those_that_are_needed() {
+        let mut unpackers = Unpackers::default();
+        let gzip = || Some(Gzip::new(tempfile::tempfile().unwrap()));
+        let count = MAX_UNPACKERS as u64 + 2;
+        (0..count).for_each(|inode| unpackers.keep((1, inode), gzip()));
+        unpackers.keep((1, count), None);
+        unpackers.retain(|(_, inode)| inode != 3);
+        let mut taken = |inode| unpackers.take((1, inode)).is_some();
+        let found: Vec<u64> = (0..=count).filter(|inode| taken(*inode)).collect();
+        let expected: Vec<u64> = (2..count).filter(|inode| *inode != 3).collect();
+        assert_eq!(found, expected);
+        assert!(unpackers.take((1, 2)).is_none(), "it was taken");
     }
 
     #[test]

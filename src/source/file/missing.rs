@@ -248,6 +248,30 @@ mod tests {
     }
 
     #[test]
+    fn an_original_is_missing_until_a_copy_has_all_of_it() {
+        let bytes = events(0..100);
+        let mut missing = Missing::default();
+        missing.insert(1, read(7, &bytes, 470));
+        missing.insert(
+            2,
+            FileOffset {
+                is_gone: true,
+                ..read(8, &bytes, 470)
+            },
+        );
+        assert_eq!(missing.get(1).map(|file| file.inode), Some(7));
+        assert!(
+            missing
+                .take_original(1, &mut file(9, &events(1..100)))
+                .is_none()
+        );
+        assert!(missing.take_original(2, &mut file(9, &bytes)).is_none());
+        assert!(missing.take_original(3, &mut file(9, &bytes)).is_none());
+        assert!(missing.take_original(1, &mut file(9, &bytes)).is_some());
+        assert!(missing.get(1).is_none());
+    }
+
+    #[test]
     fn inode_and_device_decide_first() {
         let bytes = events(0..100);
         for (device, inode) in [(1, 7), (2, 7)] {
