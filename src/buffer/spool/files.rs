@@ -102,11 +102,6 @@ fn is_of_others(path: &Path) -> io::Result<bool> {
     Ok(has_others)
 }
 
-/// Which spool is in this directory, and its segments. Changes nothing.
-pub(super) fn peek(dir: &dyn Dir) -> io::Result<(u32, Vec<Segment>)> {
-    Ok((position::read_id(dir)?, segments::list(dir)?))
-}
-
 /// The bytes of segments with undelivered events in a directory that may be a spool, if there are any.
 pub fn left_in(path: &Path) -> Option<u64> {
     let dir = RealDir::existing(path).ok()?;

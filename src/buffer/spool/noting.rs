@@ -53,6 +53,11 @@ impl Noted {
         }
     }
 
+    /// Another file says this.
+    pub(super) fn move_to(&mut self, position: Position) {
+        (self.written, self.durable) = (position, position);
+    }
+
     /// All events with lower numbers were written, as the file says.
     pub(super) fn end(&self) -> u64 {
         self.written.end

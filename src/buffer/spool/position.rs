@@ -49,7 +49,7 @@ pub struct PositionFile {
     slot: u64,
     /// What it says.
     at: Position,
-    /// Which spool this is.
+    /// Who uses the spool.
     id: u32,
 }
 
@@ -58,7 +58,7 @@ struct Slots {
     stored: Stored,
     /// The older one, which is written next.
     older: u64,
-    /// Which spool this is; 0 if only earlier versions have written to it.
+    /// Who uses the spool, or did last; 0 if nobody, or only earlier versions.
     id: u32,
 }
 
@@ -92,15 +92,6 @@ pub fn read(dir: &dyn Dir) -> io::Result<Stored> {
     }
 }
 
-/// Reads which spool this is; 0 if only earlier versions have written to the file, or it says nothing.
-///
-/// # Errors
-/// It can't be read.
-pub(super) fn read_id(dir: &dyn Dir) -> io::Result<u32> {
-    let file = dir.open(NAME, Access::Read)?;
-    Ok(read_slots(&*file)?.id)
-}
-
 fn read_slots(file: &dyn SpoolFile) -> io::Result<Slots> {
     let mut bytes = [0; 2 * SLOT];
     let mut filled = 0;
@@ -127,7 +118,7 @@ fn read_slots(file: &dyn SpoolFile) -> io::Result<Slots> {
     })
 }
 
-/// The version that has written it, what it says, and of which spool.
+/// The version that has written it, what it says, and who uses the spool.
 fn parse(slot: &[u8]) -> Option<(u32, Position, u32)> {
     let (used, sum) = slot.split_at(USED);
     if !used.starts_with(&MAGIC) || sum.get(..4)? != crc32fast::hash(used).to_le_bytes() {
@@ -166,10 +157,7 @@ impl PositionFile {
             file,
             slot: found.older,
             at: Position::default(),
-            id: match found.id {
-                0 => (random::seed() as u32).max(1),
-                id => id,
-            },
+            id: found.id,
         };
         if let Stored::At(at) = found.stored {
             position.at = at;
@@ -214,9 +202,18 @@ impl PositionFile {
         self.at
     }
 
-    /// Which spool this is, whatever its path. Versions that know nothing of that write 0.
+    /// Who uses the spool, or did last: other than that only copies have this id. Versions that know nothing of it write 0.
     pub(super) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Somebody else uses the spool from now on, so that the numbers in copies that others use are not taken for its own.
+    ///
+    /// # Errors
+    /// It can't be written; the next position says so too.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        self.id = (random::seed() as u32).max(1);
+        self.fill(self.at)
     }
 
     /// Syncs the file to disk.
@@ -286,14 +283,19 @@ mod tests {
 
     /// Earlier versions write 0 in its place, and otherwise the same.
     #[test]
-    fn a_spool_keeps_its_id_and_gets_one_if_it_has_none() {
+    fn whoever_uses_a_spool_gives_it_an_id() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("spool");
         let dir = RealDir::create(&path).unwrap();
         let file = path.join(NAME);
-        let id = PositionFile::open(&dir, at(5)).unwrap().id();
-        assert_ne!(id, 0);
-        let write_as_before = |slots: &[usize]| {
+        assert_eq!(PositionFile::open(&dir, at(5)).unwrap().id(), 0);
+        let mut ids = vec![0];
+        for slots in [&[][..], &[0], &[1], &[0, 1]] {
+            let mut position = PositionFile::open(&dir, at(0)).unwrap();
+            position.renew().unwrap();
+            let id = position.id();
+            assert!(!ids.contains(&id));
+            ids.push(id);
             let mut bytes = std::fs::read(&file).unwrap();
             for slot in slots {
                 let slot = &mut bytes[slot * SLOT..][..SLOT];
@@ -302,20 +304,10 @@ mod tests {
                 slot[USED..USED + 4].copy_from_slice(&sum.to_le_bytes());
             }
             std::fs::write(&file, bytes).unwrap();
-        };
-        for slot in [0, 1] {
-            write_as_before(&[slot]);
-            let mut position = PositionFile::open(&dir, at(0)).unwrap();
-            assert_eq!((position.at(), position.id()), (at(5), id));
-            position.fill(at(5)).unwrap();
+            let expected = if slots.len() == 2 { 0 } else { id };
+            let again = PositionFile::open(&dir, at(0)).unwrap();
+            assert_eq!((again.at(), again.id()), (at(5), expected));
         }
-        write_as_before(&[0, 1]);
-        let mut position = PositionFile::open(&dir, at(0)).unwrap();
-        let other = position.id();
-        assert!(position.at() == at(5) && ![0, id].contains(&other));
-        position.write(at(6)).unwrap();
-        let again = PositionFile::open(&dir, at(0)).unwrap();
-        assert_eq!((again.at(), again.id()), (at(6), other));
     }
 
     #[test]

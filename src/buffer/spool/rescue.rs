@@ -6,7 +6,6 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::dir::{Access, Dir, SpoolFile};
 use super::files::Files;
 use super::group::{Appended, SyncMode, Unsynced, result_of};
-use super::noting::Noted;
 use super::position::{self, Position};
 use super::record::{Record, SEGMENT_HEAD};
 use super::segments::{self, Segment};
@@ -62,7 +61,7 @@ impl Upkeep {
     }
 
     /// Nothing is written to a directory that is not in its place: no start would find it there. But what is in it is
-    /// delivered, and then what is in its place is used, unless it comes back, or a copy of it.
+    /// delivered, and then what is in its place is used, unless it comes back.
     fn look_for_directory(&mut self) {
         let (is_replaced, acked) = (self.is_replaced(), self.acked());
         let mut state = self.shared.lock();
@@ -83,21 +82,8 @@ impl Upkeep {
                 self.note(true, true);
                 (self.position, self.lock) = (None, None);
             }
-            events => {
-                drop(state);
-                match self.is_copied() {
-                    true => self.reopen(),
-                    false => self.refuse(self.shared.lock(), &displaced(events)),
-                }
-            }
+            events => self.refuse(state, &displaced(events)),
         }
-    }
-
-    /// Whether a copy of all that is used is at its path. While it is being copied, nothing is changed there.
-    fn is_copied(&self) -> bool {
-        let found = self.io(&self.peek);
-        let segments = &self.shared.lock().segments;
-        found.is_ok_and(|(id, found)| id == self.id && segments.are_all_in(&found))
     }
 
     fn refuse(&self, mut state: MutexGuard<'_, State>, error: &io::Error) {
@@ -122,7 +108,7 @@ impl Upkeep {
         let opened = self.io(&self.open);
         match opened.and_then(|files| self.check(files)) {
             Ok((mut files, is_same)) => {
-                self.noted = Noted::at(files.position.at());
+                self.noted.move_to(files.position.at());
                 if !is_same {
                     // Of one that was used before, everything was delivered.
                     self.sync();
@@ -134,7 +120,11 @@ impl Upkeep {
                     Vec::new()
                 };
                 let mut state = self.shared.lock();
+                let mut awaited = Vec::new();
                 if is_same {
+                    // What is in memory is written again: it may not be in the files that are there now.
+                    let is_awaited = |unsynced: &mut Unsynced| !unsynced.groups.is_empty();
+                    awaited.extend(state.unsynced.extract_if(.., is_awaited));
                     for unsynced in state.all_unsynced() {
                         let same = opened.iter().find(|same| same.0 == unsynced.segment);
                         if let Some((_, file)) = same {
@@ -155,9 +145,9 @@ impl Upkeep {
                 if !is_same {
                     files.log_late(&self.shared.path);
                 }
-                self.id = files.position.id();
                 (self.position, self.lock) = (Some(files.position), Some(files.lock));
                 self.take_over();
+                awaited.into_iter().for_each(|lost| self.rescue(lost));
             }
             Err(error) => self.refuse(self.shared.lock(), &error),
         }
@@ -179,8 +169,10 @@ impl Upkeep {
 
     /// Whether these files are those of the spool that was used before. The numbers of another one would be taken for its
     /// own, so that waits until it is delivered. A new position says how far this one is: what is left of the segments may
-    /// begin later than what memory will write again.
+    /// begin later than what memory will write again. A server that was started again may have lost some of them, and may
+    /// have again what was removed.
     fn check(&self, mut files: Files) -> io::Result<(Files, bool)> {
+        let is_stale = self.error_of(position::NAME) == Some(ErrorKind::StaleNetworkFileHandle);
         let found = self.io(|| segments::list(&*files.dir))?;
         let is_new = found.is_empty() && files.at.end == 0;
         let is_ours = is_new || files.position.id() == self.id || !self.is_replaced();
@@ -192,17 +184,21 @@ impl Upkeep {
             found.first == next || state.bytes_of(found.first) == Some(found.bytes)
         };
         let is_known = files.at.end <= next + state.pending.events && found.iter().all(is_known);
-        let (is_same, left) = (is_ours && is_known, state.undelivered(acked));
+        let is_same = is_ours && (is_stale || is_known);
+        let left = state.undelivered(acked);
         if !state.must_reopen || (!is_same && left == 0) {
-            if files.position.id() == self.id && files.at.end <= next {
-                // An earlier copy: what was delivered meanwhile is not delivered again.
-                files.at.acked = files.at.acked.max(acked).min(files.at.end);
-            }
             return Ok((files, false));
         }
         if !is_same {
             // There is no place for what removed files have, so it is missed.
             (state.unseen, state.lost) = (Vec::new(), Vec::new());
+            for unsynced in std::mem::take(&mut state.unsynced) {
+                let groups = &unsynced.groups;
+                self.shared.end(&mut state, groups, Appended::Unavailable);
+            }
+            if is_stale {
+                state.segments.forget();
+            }
             return Err(displaced(left));
         }
         drop(state);
@@ -212,7 +208,13 @@ impl Upkeep {
     }
 
     /// What an earlier run has written last may not be on disk.
-    pub(super) fn take_over(&self) {
+    pub(super) fn take_over(&mut self) {
+        let effect = self.effect();
+        if let Some(position) = &mut self.position {
+            // As long as that fails, it is not found again when its handle is stale.
+            let _ = self.shared.watchdog.dir(effect, || position.renew());
+            self.id = position.id();
+        }
         let state = self.shared.lock();
         let mut found = state.segments.after(self.noted.end()).cloned();
         let dir = state.dir.clone();
@@ -345,7 +347,7 @@ fn displaced(events: u64) -> io::Error {
     let events = Events(events);
     io::Error::other(format!(
         "its directory was moved or unmounted, or something was mounted over it; {events} in it are delivered first, then what is \
-         there now is used (fix: wait for that, or put it back; a restart would not find them)"
+         there now is used (fix: wait for that, or put it back; a restart may not find them)"
     ))
 }
 

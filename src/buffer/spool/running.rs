@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::dir::RealDir;
 use super::feed::Feed;
-use super::files::{self, Files};
+use super::files::Files;
 use super::group::{Appended, SyncMode, result_of};
 use super::noting::Noted;
 use super::overdue::Overdue;
@@ -68,26 +67,25 @@ impl Spool {
         let path = settings.path.display().to_string();
         let watchdog = watchdog.of(&settings.path);
         let shared = Shared::new(path, settings.limit, settings.sync, report, watchdog);
-        let (mut position, mut lock, mut at, mut id) = (None, None, Position::default(), 0);
+        let (mut position, mut lock, mut at) = (None, None, Position::default());
         let mut state = shared.lock();
         match files {
             Ok(mut files) => {
                 shared.install(&mut state, &mut files);
-                (at, id) = (files.position.at(), files.position.id());
+                at = files.position.at();
                 (position, lock) = (Some(files.position), Some(files.lock));
             }
             Err(error) => shared.fail(&mut state, result_of(&error), Some(&error)),
         }
         drop(state);
         let shared = Arc::new(shared);
-        let (path, peeked) = (settings.path.clone(), settings.path.clone());
+        let path = settings.path.clone();
         let upkeep = Upkeep {
             shared: Arc::clone(&shared),
             stats,
             open: Box::new(move || Files::open(&path)?.ok_or(io::ErrorKind::ResourceBusy.into())),
-            peek: Box::new(move || files::peek(&RealDir::existing(&peeked)?)),
             position,
-            id,
+            id: 0,
             lock,
             noted: Noted::at(at),
             overdue: Overdue::new(Instant::now()),

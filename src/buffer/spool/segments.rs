@@ -317,12 +317,10 @@ impl Segments {
         self.bytes + self.set_aside
     }
 
-    /// Whether all of them are among these, which are in order.
-    pub fn are_all_in(&self, found: &[Segment]) -> bool {
-        self.list.iter().all(|own| {
-            let place = found.binary_search_by_key(&own.first, |found| found.first);
-            place.is_ok_and(|place| found[place].bytes == own.bytes)
-        })
+    /// None of them can be read any more: what is in them is missing.
+    pub fn forget(&mut self) {
+        self.list.clear();
+        self.bytes = 0;
     }
 
     /// The segment that contains this event, or the first one after it.

@@ -61,28 +61,26 @@ impl State {
         let past = self.past.as_mut().map(|(trouble, _)| trouble);
         let trouble = self.trouble.as_mut().or(past);
         if let Some(trouble) = trouble.filter(|it| it.result == Appended::Full && bytes > TRIED) {
-            let known = trouble.too_large.map_or(bytes, |(known, _)| known);
-            trouble.too_large = Some((known.min(bytes), Instant::now()));
+            trouble.too_large = Some((bytes, Instant::now()));
         }
     }
 
     /// This much was written.
     pub(super) fn fitted(&mut self, bytes: u64) {
-        if let Some((trouble, _)) = &mut self.past {
-            trouble.too_large.take_if(|(known, _)| bytes >= *known);
+        if let Some((failed, _)) = self.too_large() {
+            *failed = (*failed).max(bytes + 1);
         }
     }
 
-    /// If the disk had no room for this much a moment ago, but has some: when that was last tried.
-    fn too_large(&mut self, bytes: u64) -> Option<&mut Instant> {
+    /// The size for which the disk had no room a moment ago, though it has some, and when that was last tried.
+    fn too_large(&mut self) -> Option<&mut (u64, Instant)> {
         let (trouble, _) = self.past.as_mut()?;
-        let (known, tried) = trouble.too_large.as_mut()?;
-        (bytes >= *known).then_some(tried)
+        trouble.too_large.as_mut()
     }
 
-    /// Whether that was so, and is not to be tried again now.
+    /// Whether as much has failed a moment ago, and is not to be tried again now.
     fn is_too_large(&mut self, bytes: u64) -> bool {
-        let Some(tried) = self.too_large(bytes) else {
+        let Some((_, tried)) = self.too_large().filter(|(failed, _)| bytes >= *failed) else {
             return false;
         };
         let is_due = tried.elapsed() >= RETRY;
@@ -204,8 +202,8 @@ impl Shared {
     /// A write has failed, of which this much is refused. That what was too large still is says nothing of what is smaller.
     pub(super) fn not_written(&self, state: &mut State, error: &io::Error, refused: Option<u64>) {
         let result = result_of(error);
-        let too_large = refused.and_then(|refused| state.too_large(refused));
-        if result == Appended::Full && too_large.is_some() {
+        let is_large = refused.is_some_and(|refused| refused > TRIED);
+        if result == Appended::Full && is_large && state.too_large().is_some() {
             return;
         }
         self.fail(state, result, Some(error));
@@ -247,7 +245,7 @@ impl Shared {
         stop.wait(RETRY)
     }
 
-    /// At the end, these events are in a directory that is not in its place, where the next start does not find them.
+    /// At the end, these events are in a directory that is not in its place: the next start may not find them.
     pub(super) fn hidden(&self, events: u64, unread: u64) {
         if events > 0 {
             let (dir, events) = (self.path.clone(), Events(events));

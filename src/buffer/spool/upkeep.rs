@@ -64,10 +64,8 @@ pub(super) struct Upkeep {
     pub(super) stats: QueueStats,
     /// Tries again to open the spool.
     pub(super) open: Box<dyn Fn() -> io::Result<Files> + Send>,
-    /// Looks which spool is at its path, and at its segments, and changes nothing.
-    pub(super) peek: Box<dyn Fn() -> io::Result<(u32, Vec<Segment>)> + Send>,
     pub(super) position: Option<PositionFile>,
-    /// Which spool that is, or was.
+    /// What that says, or said, of who uses it.
     pub(super) id: u32,
     /// Keeps other agents out.
     pub(super) lock: Option<File>,
@@ -180,7 +178,7 @@ impl Upkeep {
     }
 
     /// What it means if this thread hangs.
-    fn effect(&self) -> &'static str {
+    pub(super) fn effect(&self) -> &'static str {
         match self.shared.sync {
             SyncMode::Always => IF_IT_HANGS,
             _ => IF_SYNC_HANGS,

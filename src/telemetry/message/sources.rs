@@ -196,11 +196,11 @@ macro_rules! source_messages {
         SpoolDamaged { file: String, events: Events, bytes: u64 } = "spool_damaged" Error
             "{file} is damaged: {events} and {bytes} bytes are lost so far; the rest is delivered";
         /// The agent has ended while its directory was moved, or something was mounted over it, and the webhook did not take
-        /// them all. They are counted as dropped (`shutdown`).
+        /// them all. They are counted as dropped (`shutdown`), even if a copy of them is at the path.
         /// **Fix:** as the line says; let the agent start after the mount: [spool](spool.md#where-is-it).
         SpoolHidden { dir: String, events: Events } = "spool_hidden" Error
-            "{dir}: {events} are in the directory that was there before, where the next start does not find them; fix: stop the \
-             agent, put that directory back (unmount what hides it), and start it again";
+            "{dir}: {events} are in the directory that was there before; a start sends them only if that, or a copy of it, is \
+             there; fix: stop the agent, put that directory back (unmount what hides it), and start it again";
         /// A spool that the start could not use is there. Its events are sent now.
         SpoolRecovered { dir: String, events: Events } = "spool_recovered" Info
             "{dir}: {events} recovered";

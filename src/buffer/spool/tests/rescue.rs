@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::iter;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use super::disk::FakeDir;
 use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::dir::{Access, Dir as _};
-use crate::buffer::spool::files::peek;
 use crate::buffer::spool::position::{self, Position, Stored};
 use crate::buffer::spool::{Appended, Files, Rereader, SyncMode, segments};
 use crate::sys::shutdown::ShutdownSignal;
@@ -68,24 +68,125 @@ fn what_an_earlier_run_wrote_last_is_synced_unless_nothing_is() {
     }
 }
 
-/// As when the server of a mount was started again: the path may be fine, and the descriptor never is.
+/// The handle is stale from now on, as when the server of a mount was started again, and this is at the path.
+fn make_stale(life: &mut Life, old: &FakeDir, new: &FakeDir) {
+    let mut disk = old.disk();
+    disk.is_replaced = true;
+    disk.unopenable_file = Some((position::NAME.into(), libc::ESTALE));
+    disk.failing = Some((0, ErrorKind::StaleNetworkFileHandle));
+    disk.unreadable = 0..usize::MAX;
+    let new = new.clone();
+    life.upkeep.open = Box::new(move || Files::of(Arc::new(new.clone()), tempfile::tempfile()?));
+}
+
+/// The server may have lost what it had not written to disk, and may have again what was removed.
 #[test]
 fn a_directory_with_a_stale_handle_is_opened_again() {
+    let cut = |new: &FakeDir| {
+        let list = segments::list(new).unwrap();
+        let newest = list.last().unwrap();
+        let file = new.open(&newest.name(), Access::Update).unwrap();
+        file.truncate(newest.bytes - 1).unwrap();
+    };
+    let remove = |new: &FakeDir| new.remove(&segments::name(1)).unwrap();
+    for (change, left) in [
+        (&(|_: &FakeDir| ()) as &dyn Fn(&FakeDir), 3),
+        (&cut, 2),
+        (&remove, 2),
+    ] {
+        for is_synced in [false, true] {
+            let old = FakeDir::default();
+            let (mut life, _) = displaced(&old, copy);
+            life.read();
+            life.finish(1);
+            let removed = copy(&old);
+            life.upkeep.note(true, false);
+            post(&life, "newest");
+            if is_synced {
+                life.upkeep.sync();
+            }
+            removed.disk().names.remove(position::NAME);
+            let new = copy(&old);
+            new.disk().is_replaced = false;
+            let removed = removed.disk().clone();
+            for (name, file) in removed.names {
+                let bytes = removed.files[file].clone();
+                if !new.disk().names.contains_key(&name) {
+                    let mut disk = new.disk();
+                    disk.files.push(bytes);
+                    let file = disk.files.len() - 1;
+                    disk.names.insert(name, file);
+                }
+            }
+            change(&new);
+            make_stale(&mut life, &old, &new);
+            life.upkeep.sync();
+            life.upkeep.look();
+            retry(&mut life.shared.lock());
+            life.write();
+            assert_eq!(post(&life, "next"), Appended::Taken, "{left} {is_synced}");
+            life.upkeep.look();
+            life.read();
+            assert_eq!(life.seen.contains_key("newest"), left == 3);
+            assert_eq!((life.seen.len(), life.missing), (left + 1, left < 3));
+            life.finish(usize::MAX);
+            life.upkeep.note(true, true);
+            assert!(found(&new).is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_a_server_lost_while_clients_wait_is_written_again_from_memory() {
     let old = FakeDir::default();
-    let (mut life, new) = displaced(&old, copy);
-    old.disk().unopenable_file = Some((position::NAME.into(), libc::ESTALE));
-    old.disk().failing = Some((0, ErrorKind::StaleNetworkFileHandle));
-    old.disk().unreadable = 0..usize::MAX;
-    life.upkeep.peek = Box::new(|| Err(ErrorKind::NotFound.into()));
-    // What can't be synced is written again, but not from files that can't be read any more.
-    life.upkeep.sync();
-    life.upkeep.look();
-    retry(&mut life.shared.lock());
-    life.write();
-    assert_eq!(post(&life, "next"), Appended::Taken);
-    assert!(new.open(&segments::name(2), Access::Read).is_ok());
+    let life = &mut Life::new(&old, SyncMode::Always);
+    let new = copy(&old);
+    thread::scope(|scope| {
+        let shared = Arc::clone(&life.shared);
+        let client = scope.spawn(move || shared.append(&mut chunk("event"), 0, true));
+        while life.shared.lock().unsynced.is_empty() {
+            thread::yield_now();
+        }
+        make_stale(life, &old, &new);
+        life.upkeep.look();
+        life.upkeep.sync();
+        assert_eq!(client.join().unwrap(), Appended::Taken);
+    });
+    new.lose_power(|| false);
+    assert_eq!(found(&new), ["event"]);
+}
+
+/// Nobody can deliver what was there before, and nobody waits for it for ever.
+#[test]
+fn another_spool_behind_a_stale_handle_is_used_once_all_before_it_is_missed() {
+    for new in [&(|_: &FakeDir| other()) as &dyn Fn(&_) -> _, &twin] {
+        let old = FakeDir::default();
+        let (mut life, new) = displaced(&old, new);
+        make_stale(&mut life, &old, &new);
+        life.upkeep.look();
+        assert_eq!(post(&life, "early"), Appended::Unavailable);
+        life.read();
+        assert!(life.missing);
+        life.upkeep.look();
+        assert_eq!(post(&life, "next"), Appended::Taken);
+        life.read();
+        assert!(life.seen.contains_key("next") && life.seen.len() > 1);
+    }
+}
+
+/// Each has given the same numbers to other events.
+#[test]
+fn nothing_is_skipped_of_a_copy_that_another_start_has_used() {
+    let old = FakeDir::default();
+    post(&Life::new(&old, SyncMode::Second), "both");
+    let original = copy(&old);
+    post(&Life::new(&original, SyncMode::Second), "original");
+    let (mut life, _) = displaced(&old, |_| original.clone());
     life.read();
-    assert_eq!(life.seen.len(), 3);
+    life.finish(usize::MAX);
+    life.upkeep.look();
+    life.read();
+    assert!(life.seen.contains_key("original"), "{:?}", life.seen.keys());
 }
 
 /// A spool with an event of 3.
@@ -128,61 +229,7 @@ fn displaced(old: &FakeDir, new: impl Fn(&FakeDir) -> FakeDir) -> (Life, FakeDir
     old.disk().is_replaced = true;
     let opened = new.clone();
     life.upkeep.open = Box::new(move || Files::of(Arc::new(opened.clone()), tempfile::tempfile()?));
-    let peeked = new.clone();
-    life.upkeep.peek = Box::new(move || peek(&peeked));
     (life, new)
-}
-
-/// As when a spool is moved to another disk: nothing has to be delivered before, unless a part of it is missing.
-#[test]
-fn a_copy_is_used_at_once_if_it_is_whole_and_nothing_of_it_is_delivered_twice() {
-    let cut = |new: &FakeDir| {
-        let file = new.open(&segments::name(1), Access::Update).unwrap();
-        file.truncate(20).unwrap();
-    };
-    for (change, is_whole) in [
-        (&(|_: &FakeDir| ()) as &dyn Fn(&FakeDir), true),
-        (&cut, false),
-        (
-            &|new: &FakeDir| new.remove(&segments::name(0)).unwrap(),
-            false,
-        ),
-        (
-            &|new: &FakeDir| new.remove(&segments::name(1)).unwrap(),
-            false,
-        ),
-    ] {
-        let old = FakeDir::default();
-        let (mut life, new) = displaced(&old, |old| {
-            let new = copy(old);
-            change(&new);
-            new
-        });
-        let untouched = format!("{:?}", new.disk());
-        life.upkeep.look();
-        if !is_whole {
-            assert_eq!(post(&life, "next"), Appended::Unavailable);
-            assert_eq!(
-                format!("{:?}", new.disk()),
-                untouched,
-                "it may be copied now"
-            );
-            life.read();
-            life.finish(usize::MAX);
-            life.upkeep.note(true, false);
-            life.upkeep.look();
-        }
-        assert_eq!(post(&life, "next"), Appended::Taken);
-        assert!(new.disk().names.len() > 1);
-        life.read();
-        assert_eq!(life.seen.len(), 3);
-        assert!(life.seen.values().all(|times| *times == 1), "{is_whole}");
-        life.finish(usize::MAX);
-        life.upkeep.note(true, true);
-        let position = position::read(&new).unwrap();
-        assert!(matches!(position, Stored::At(at) if at.acked == at.end && at.end > 0));
-        assert!(segments::list(&new).unwrap().is_empty());
-    }
 }
 
 #[test]
@@ -272,6 +319,7 @@ fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_before_another_i
             false,
         ),
         (&twin, false),
+        (&copy, false),
         (&|_: &FakeDir| other(), true),
         (&|_: &FakeDir| delivered(), false),
     ] {

@@ -54,7 +54,7 @@ fn what_the_disk_has_no_room_for_keeps_out_only_what_is_as_large() {
         (1, Appended::Taken),
         (300_000, Appended::Taken),
         (large - 9, Appended::Full),
-        (1, Appended::Full),
+        (1, Appended::Taken),
     ] {
         assert_eq!(post(bytes), expected, "{} {bytes}", size(bytes));
     }
@@ -108,6 +108,41 @@ fn a_large_body_is_tried_once_a_second_and_keeps_nothing_else_out_meanwhile() {
     let mut state = life.shared.lock();
     earlier(&mut state, QUIET);
     assert!(state.over(Instant::now()).is_some());
+}
+
+/// Whichever of them comes first, and whatever was too large before: each that has room is taken.
+#[test]
+fn a_body_that_is_tried_takes_no_turn_of_a_smaller_one() {
+    let dir = FakeDir::default();
+    let life = Life::of(&dir, SyncMode::Second, 16 << 20);
+    let post = |bytes: u64| {
+        let line = "x".repeat(bytes as usize);
+        life.shared.append(&mut chunk(&line), 0, true)
+    };
+    let (small, large) = (80 << 10, 4 << 20);
+    dir.disk().room = Some(70 << 10);
+    assert_eq!(post(small), Appended::Full);
+    retry(&mut life.shared.lock());
+    life.write();
+    assert_eq!(post(1), Appended::Taken);
+    dir.disk().room = Some(1 << 20);
+    for _ in 0..3 {
+        let mut state = life.shared.lock();
+        let (trouble, _) = state.past.as_mut().unwrap();
+        if let Some((_, tried)) = &mut trouble.too_large {
+            *tried -= Duration::from_secs(1);
+        }
+        drop(state);
+        for (bytes, expected) in [
+            (large, Appended::Full),
+            (small, Appended::Taken),
+            (large, Appended::Full),
+            (small, Appended::Taken),
+            (1, Appended::Taken),
+        ] {
+            assert_eq!(post(bytes), expected, "{bytes}");
+        }
+    }
 }
 
 #[test]

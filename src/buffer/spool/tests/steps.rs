@@ -15,7 +15,6 @@ use super::sync_mode;
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::queue::{Consumer, Producer, Taken, queue};
 use crate::buffer::run::Run;
-use crate::buffer::spool::files::peek;
 use crate::buffer::spool::noting::Noted;
 use crate::buffer::spool::overdue::Overdue;
 use crate::buffer::spool::reader::Reader;
@@ -110,7 +109,7 @@ pub(super) struct Life {
     reader: Option<Reader>,
     runs: VecDeque<Run>,
     /// Events are missing from it.
-    missing: bool,
+    pub(super) missing: bool,
     /// How often each line was read in it.
     pub(super) seen: BTreeMap<String, usize>,
     /// How many events count as received, if that is known.
@@ -145,7 +144,7 @@ impl Life {
         shared.install(&mut shared.lock(), &mut files);
         let shared = Arc::new(shared);
         let again = dir.clone();
-        let life = Life {
+        let mut life = Life {
             upkeep: Upkeep {
                 shared: Arc::clone(&shared),
                 stats: producer.stats(),
@@ -153,9 +152,8 @@ impl Life {
                     again.disk().come_back()?;
                     Files::of(Arc::new(again.clone()), tempfile::tempfile()?)
                 }),
-                peek: Box::new(|| Err(ErrorKind::NotFound.into())),
                 noted: Noted::at(files.position.at()),
-                id: files.position.id(),
+                id: 0,
                 position: Some(files.position),
                 lock: Some(files.lock),
                 overdue: Overdue::new(Instant::now()),
@@ -305,8 +303,6 @@ impl World {
 
     fn start(&self) -> Life {
         let mut life = Life::new(self.dir(), self.sync);
-        let (dirs, place) = (self.dirs.clone(), Arc::clone(&self.place));
-        life.upkeep.peek = Box::new(move || peek(&dirs[place.load(SeqCst)]));
         let (dirs, place) = (self.dirs.clone(), Arc::clone(&self.place));
         life.upkeep.open = Box::new(move || {
             let dir = dirs[place.load(SeqCst)].clone();
