@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::record::KIND;
 use crate::framer::walk::{self, Text};
@@ -44,8 +43,10 @@ pub struct Stream {
     pub killed: Ranges,
     /// The numbers of the records themselves.
     pub records: Ranges,
-    /// The same, with a hash of what else a record can be told by.
-    identities: BTreeSet<(u64, u64)>,
+    /// The same, with what else a record can be told by: its time and its kind.
+    identities: BTreeSet<(u64, String)>,
+    /// The number and the time of each record of a start after a kill.
+    restarts: BTreeSet<(u64, String)>,
     /// The first number, according to records.
     first: Option<u64>,
     /// All numbers below this are final, according to records.
@@ -182,12 +183,11 @@ impl Stream {
         let number = |name| member(name).and_then(number);
         let text = |name| member(name).and_then(text);
         let time = text("time");
+        let own = number("record").map(|number| (number, time.clone().unwrap_or_default()));
         let mut is_new = true;
-        if let Some(number) = number("record") {
-            let mut hasher = DefaultHasher::new();
-            (kind, &time).hash(&mut hasher);
-            is_new = self.identities.insert((number, hasher.finish()));
-            self.records.add(number..number.saturating_add(1));
+        if let Some((number, time)) = &own {
+            is_new = self.identities.insert((*number, format!("{time} {kind}")));
+            self.records.add(*number..number.saturating_add(1));
         }
         self.host = text("host").unwrap_or_default();
         if let Some(time) = time {
@@ -201,6 +201,7 @@ impl Stream {
             "start" => {
                 if let (Some(first), Some(lost_from)) = (number("first"), number("lost_from")) {
                     self.killed.add(lost_from..first);
+                    self.restarts.extend(own);
                 }
                 self.settled = self.settled.max(number("first"));
                 self.first = [self.first, number("first")].into_iter().flatten().min();
@@ -285,17 +286,33 @@ impl Stream {
         open.without(&self.counted())
     }
 
-    /// Records of which there are several with one number: two agents write this stream, or somebody else does. If the
-    /// agent was killed, that may be why: on a disk that hangs, what it was about to save may not be there.
+    /// Records of which there are several with one number: two agents write this stream, or somebody else does. What a
+    /// killed agent could not save before it sent it, the next start gives again; but then only that one gives any.
     pub fn conflicts(&self) -> Ranges {
-        if !self.killed.is_empty() {
-            return Ranges::default();
-        }
         let next = self.identities.iter().skip(1);
         let pairs = self.identities.iter().zip(next);
         let same = pairs.filter(|((one, _), (other, _))| one == other);
-        same.map(|((number, _), _)| *number..number.saturating_add(1))
-            .collect()
+        let mut same: Ranges = same
+            .map(|((one, _), _)| *one..one.saturating_add(1))
+            .collect();
+        for (first, time) in &self.restarts {
+            if same.bounds().is_none_or(|same| same.end <= *first) {
+                continue;
+            }
+            let (mut once, mut again) = (Ranges::default(), Ranges::default());
+            let since = self.identities.range((*first, String::new())..);
+            for (number, _) in since.filter(|(_, other)| other >= time) {
+                let number = *number..number.saturating_add(1);
+                if once.add(number.clone()) > 0 {
+                    again.add(number);
+                }
+            }
+            // Otherwise, the agent from whose state this one continues still gives others.
+            if once.len() == 1 {
+                same = same.without(&once.without(&again));
+            }
+        }
+        same
     }
 
     /// How many of the numbers that should be there are.
