@@ -122,7 +122,7 @@ before=$(<"$root/etc/s3-audit-webhook/agent.env")
 ! play half '{"s3_audit_webhook_agent_settings": {"LISTEN_KEY": "/etc/hosts"}}' || fail "took a key without a certificate"
 [ "$(<"$root/etc/s3-audit-webhook/agent.env")" = "$before" ] || fail "wrote a key without a certificate"
 for setting in REJECT_FILE LISTEN_CERT LISTEN_TOKEN_FILE; do
-    value=/etc/hosts
+    value=/dev/null
     [ $setting != REJECT_FILE ] || value=/run/later/rejected.json
     ! play unusable "{\"s3_audit_webhook_agent_settings\": {\"$setting\": \"$value\"}}" || fail "took an unusable $setting"
     grep -q "S3_AUDIT_WEBHOOK_$setting" "$dir/unusable.play.log" || fail "did not name $setting"

@@ -121,10 +121,13 @@ fn a_count_explains_no_more_than_it_says() {
 
 #[test]
 fn two_agents_that_write_one_stream_are_noticed() {
-    let record = |number: u64, time: &str| json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time});
-    let mut export = vec![record(1, "a"), record(2, "b"), record(2, "b")];
+    let record = |number: u64, ms: u64| {
+        let time = format!("2026-11-28T10:00:00.{ms:03}Z");
+        json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time})
+    };
+    let mut export = vec![record(1, 1), record(2, 2), record(2, 2)];
     assert!(lines(&export).is_explained());
-    export.extend([record(2, "c"), record(3, "d")]);
+    export.extend([record(2, 3), record(3, 4)]);
     let found = lines(&export);
     assert_eq!(found.streams[S].conflicts().to_string(), "2");
     assert!(!found.is_explained());
