@@ -300,27 +300,26 @@ impl Stream {
         let next = self.identities.iter().skip(1);
         let pairs = self.identities.iter().zip(next);
         let same = pairs.filter(|((one, _), (other, _))| one == other);
-        let mut same: Ranges = same
-            .map(|((one, _), _)| *one..one.saturating_add(1))
-            .collect();
+        let mut same: Vec<_> = same.map(|((number, _), _)| *number).collect();
         for (first, moment) in &self.restarts {
-            if same.bounds().is_none_or(|same| same.end <= *first) {
+            if same.last().is_none_or(|last| last < first) {
                 continue;
             }
-            let (mut once, mut again) = (Ranges::default(), Ranges::default());
-            let all = self.identities.iter();
-            for (number, _) in all.filter(|(number, other)| number >= first && other >= moment) {
-                let number = *number..number.saturating_add(1);
-                if once.add(number.clone()) > 0 {
-                    again.add(number);
-                }
-            }
+            let since = self
+                .identities
+                .iter()
+                .filter(|(number, other)| number >= first && other >= moment);
+            let since: Vec<_> = since.map(|(number, _)| *number).collect();
             // Otherwise, the agent from whose state this one continues still gives others.
-            if once.len() == 1 {
-                same = same.without(&once.without(&again));
+            if since.windows(2).all(|pair| pair[1] - pair[0] < 2) {
+                same.retain(|number| {
+                    let found = &since[since.partition_point(|other| other < number)..];
+                    found.first() != Some(number) || found.get(1) == Some(number)
+                });
             }
         }
-        same
+        let ranges = same.iter().map(|number| *number..number.saturating_add(1));
+        ranges.collect()
     }
 
     /// How many of the numbers that should be there are.
