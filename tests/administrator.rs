@@ -155,6 +155,11 @@ fn what_the_service_cannot_read_is_no_success_for_root() {
         assert!(said.stderr.contains(&expected), "{said:?}");
         assert!(hook.requests().is_empty() && settings.text() == before);
     }
+    fs::remove_file(&token).unwrap();
+    let said = run(&["check", "--source=http:127.0.0.1:0"], "User=nobody");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.contains("waiting for it"), "{said:?}");
+    fs::write(&token, TOKEN).unwrap();
     mode(0o644);
     let said = run(&["test"], "User=nobody PrivateTmp=yes");
     assert!(
@@ -288,17 +293,36 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     assert!(!socket.exists());
     for (flag, code, what) in [
         ("--batch-events=0", 2, "--batch-events: 0 is too small"),
-        // A mount that may come.
-        ("--ca-file=/missing", 1, "--ca-file: /missing can't be read"),
-        ("--ca-file=/dev/zero", 1, "it is longer than 1 MiB"),
+        // What an agent waits for is no error: a mount that may come.
+        (
+            "--ca-file=/missing",
+            0,
+            "warning: webhook unavailable: --ca-file: /missing can't be read",
+        ),
+        ("--ca-file=/dev/zero", 0, "it is longer than 1 MiB"),
         ("--exclude=what", 2, "--exclude"),
         ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
         ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
         ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
         (
             "--listen-token-file=/missing",
+            0,
+            "warning: --listen-token-file: /missing can't be read",
+        ),
+        (
+            "--status-token-file=/missing",
+            0,
+            "warning: /missing: can't be read",
+        ),
+        (
+            "--listen-token-file=/dev/null",
             1,
-            "--listen-token-file: /missing can't be read",
+            "--listen-token-file: /dev/null",
+        ),
+        (
+            "--listen-cert=/etc/hostname",
+            1,
+            "--listen-cert: /etc/hostname",
         ),
         (&long, 2, "a socket's path has 107 bytes at most"),
         ("--source=unix:@a", 2, "unix:@a: an abstract socket"),

@@ -293,9 +293,25 @@ fn a_file_that_agents_would_refuse_is_named_with_its_line_and_left_alone() {
             assert_eq!((settings.text(), settings.version()), (text.into(), before));
         }
     }
-    // Its certificate may be in an agent's variables.
-    let said = Settings::of("S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n").run(&["disable"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    // Its certificate may be in an agent's variables. An agent that has none follows nothing.
+    for (args, done) in [(&ENABLE[..], "enabled"), (&["disable"], "disabled")] {
+        let settings = Settings::of("S3_AUDIT_WEBHOOK_LISTEN_KEY=/x\n");
+        let said = settings.run(args);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let warning = format!(
+            "warning: {}:1: S3_AUDIT_WEBHOOK_LISTEN_KEY: is of no use without --listen-cert; ",
+            settings.path().display()
+        );
+        assert!(said.stderr.contains(&warning), "no {warning:?}: {said:?}");
+        assert!(
+            said.stderr.contains("keep their previous settings"),
+            "{said:?}"
+        );
+        assert!(said.stdout.contains("written to "), "{said:?}");
+        for promise in [done, "follow within"] {
+            assert!(!said.stdout.contains(promise), "{said:?}");
+        }
+    }
     let settings = Settings::new();
     fs::write(settings.path(), b"A=1\nB=\xff\n").unwrap();
     let said = settings.run(&["disable"]);

@@ -186,43 +186,41 @@ fn check_reject_file(
     })
 }
 
-/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn about.
+/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn about,
+/// such as files that it would wait for.
 ///
 /// # Errors
 /// Names the option that is wrong, or the file that can't be used.
 pub fn check(
     options: &RunOptions,
     provenance: &Provenance,
-) -> Result<(Forwarding, Vec<Message>), CommandError> {
+) -> Result<(Forwarding, Vec<String>), CommandError> {
     check_options(options, provenance)?;
     log::filters().map_err(of_log)?;
-    let unused = ShutdownSignal::new()?;
-    let destination = choose_destination(options, provenance, &unused);
-    let destination = destination.map_err(|error| of_webhook(error, options))?;
+    let destination = open_destination(options, provenance, &ShutdownSignal::new()?)?;
     check_reject_file(options, provenance, reject_file::check)?;
     let listening = listening::open(options, provenance)?;
     for spec in &options.sources {
         source::check(spec, &listening.http, &options.exclude_files)
             .map_err(|error| of_source(error, spec, provenance))?;
     }
-    // An agent waits for these files.
-    let files = [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ];
-    for (option, path) in files {
-        let Some(path) = path else { continue };
-        File::open(path).map_err(|error| {
-            let what = format!("{} can't be read: {error}", path.display());
-            CommandError::Failed(provenance.error(option, what).0)
-        })?;
-    }
     let mut warnings = effect::warnings(options, provenance);
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
+    let mut warnings: Vec<_> = warnings.iter().map(Message::text).collect();
+    // The sources themselves name these in the log.
+    for (option, path) in [
+        (Opt::ListenTokenFile, &options.listen_token_file),
+        (Opt::ListenCert, &options.listen_cert),
+        (Opt::ListenKey, &options.listen_key),
+        (Opt::ListenClientCa, &options.listen_client_ca),
+    ] {
+        let Some(path) = path else { continue };
+        if let Err(error) = File::open(path) {
+            let what = format!("{} can't be read: {error}; waiting for it", path.display());
+            warnings.push(provenance.error(option, what).0);
+        }
+    }
     Ok((destination.forwarding, warnings))
 }
 

@@ -1,5 +1,5 @@
-//! `check`: whether an agent would start with these settings and the files that they name. It opens no source and
-//! starts nothing.
+//! `check`: whether an agent would start with these settings and the files that they name; those that it would wait for
+//! are warnings. It opens no source and starts nothing.
 
 use std::process::ExitCode;
 
@@ -18,8 +18,7 @@ use crate::config::provenance::Provenance;
 pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     let (forwarding, warnings) = agent::check(options, provenance)?;
     service::check_files(&options.webhook)?;
-    let warnings = warnings.iter().map(|warning| warning.text());
-    for warning in warnings.chain(doubts::doubts(&options.webhook)) {
+    for warning in warnings.into_iter().chain(doubts::doubts(&options.webhook)) {
         note(&format!("warning: {warning}"));
     }
     let place = |option| format!(" (from {})", provenance.location(option));

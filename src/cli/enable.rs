@@ -204,12 +204,18 @@ fn change(
     accept: impl FnOnce(&WebhookOptions) -> Result<String, CommandError>,
 ) -> Result<(), CommandError> {
     let (mut done, mut kept, mut warnings) = (String::new(), Vec::new(), Vec::new());
+    let mut followed =
+        "; running agents follow within 5 s, unless their own flags or variables say otherwise";
     let has_changed = file::change(path, |old| {
         let (text, settings) = edit(path, old, changes)?;
         kept = kept_settings(&settings, changes);
-        let (options, destination) = check(path, settings)?;
+        let (options, destination, incomplete) = check(path, settings)?;
         warnings = destination.warnings.iter().map(Message::text).collect();
-        done = accept(&options.webhook)?;
+        done = accept(&options.webhook)? + "\n";
+        if let Some(what) = incomplete {
+            warnings.push(format!("{what}; until then, agents whose own flags or variables lack it keep their previous settings"));
+            (done, followed) = (String::new(), "");
+        }
         Ok(text)
     })?;
     for (option, _) in changes {
@@ -222,15 +228,13 @@ fn change(
     }
     warnings.extend(service::cannot_follow(path));
     warnings.iter().for_each(|warning| warn(warning));
-    let mut message = format!("{done}\n");
+    let mut message = done;
     if !kept.is_empty() {
         message += &format!("kept: {}\n", kept.join(", "));
     }
     let path = shown(&path.to_string_lossy());
     message += &match has_changed {
-        true => format!(
-            "written to {path}; running agents follow within 5 s, unless their own flags or variables say otherwise\n"
-        ),
+        true => format!("written to {path}{followed}\n"),
         false => format!("{path} is unchanged\n"),
     };
     // If standard output is closed, the change stays.
@@ -268,8 +272,11 @@ fn edit(
     Ok((text, settings))
 }
 
-/// Checks the settings as far as they are wrong whatever else an agent has.
-fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination), CommandError> {
+/// Checks the settings as far as they are wrong whatever else an agent has. Also returns what it must have besides.
+fn check(
+    path: &Path,
+    settings: Vec<Setting>,
+) -> Result<(RunOptions, Destination, Option<String>), CommandError> {
     let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
         is_given: true,
@@ -279,7 +286,8 @@ fn check(path: &Path, settings: Vec<Setting>) -> Result<(RunOptions, Destination
     let failed = |error: UsageError| CommandError::Failed(error.0);
     startable::check_file(&options, &provenance).map_err(failed)?;
     let destination = destination::choose(&options, &provenance).map_err(failed)?;
-    Ok((options, destination))
+    let incomplete = startable::check(&options, &provenance).err();
+    Ok((options, destination, incomplete.map(|error| error.0)))
 }
 
 /// The unchanged settings of the webhook, without secrets.

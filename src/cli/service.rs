@@ -141,7 +141,7 @@ pub fn cannot_follow(path: &Path) -> Option<String> {
     ))
 }
 
-/// Checks, if run as root, that the service can read each file that the webhook's settings name.
+/// Checks, if run as root, that the service can read each file that the webhook's settings name and that is there.
 ///
 /// # Errors
 /// Names the first file that it can't read.
@@ -155,7 +155,7 @@ pub fn check_files(webhook: &WebhookOptions) -> Result<(), CommandError> {
         return Ok(());
     };
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-    for path in files.map(absolute) {
+    for path in files.map(absolute).filter(|path| path.exists()) {
         if let Some(obstacle) = service.obstacle(&path) {
             return Err(CommandError::Failed(format!(
                 "{}: the service {NAME} can't read it: {obstacle}; fix: move it to /etc/{NAME} and let the service's group \

@@ -176,9 +176,10 @@ impl Redactor {
             .is_none_or(|last| is_any_of(&self.lasts, u64::from_be_bytes(*last) | FOLDED))
     }
 
-    /// Whether the value of a member of this name is masked.
+    /// Whether the whole value of a member of this name is masked.
     pub(super) fn masks(&self, name: &str) -> bool {
-        self.named(name.as_bytes()).is_some()
+        let name = self.named(name.as_bytes());
+        name.is_some_and(|name| name.kind != Kind::Authorization)
     }
 
     fn named(&self, text: &[u8]) -> Option<&Name> {

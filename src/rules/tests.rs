@@ -371,4 +371,10 @@ fn what_is_not_masked_any_more_is_said() {
     assert_eq!(live.replace(masking(&["HTTP_A", "cookie"])), [""; 0]);
     assert_eq!(live.replace(masking(&["s3"])), ["HTTP_A"]);
     assert_eq!(live.replace(masking(&[])), ["s3"]);
+    // Of this value, `s3` leaves a part.
+    live.replace(masking(&["HTTP_Authorization", "cookie"]));
+    assert_eq!(live.replace(masking(&["s3"])), ["HTTP_Authorization"]);
+    live.replace(masking(&["authorization"]));
+    let both = masking(&["s3", "http-authorization"]);
+    assert_eq!(live.replace(both), [""; 0]);
 }

@@ -93,9 +93,10 @@ fn unused(dir: &Path, host: &str) -> Vec<Message> {
     let paths = names.map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let own = name.strip_prefix(&host);
-        let own = own.and_then(|rest| rest.strip_suffix(".trail"));
-        let is_own =
-            own.is_some_and(|number| number.bytes().all(|byte| b".0123456789".contains(&byte)));
+        let own = own.and_then(|rest| rest.strip_suffix("trail"));
+        let is_own = own.is_some_and(|rest| {
+            rest.starts_with('.') && rest.bytes().all(|byte| b".0123456789".contains(&byte))
+        });
         !is_own && !name.starts_with('.') && name.ends_with(".trail")
     });
     let left = paths.filter_map(|path| {

@@ -458,10 +458,15 @@ fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
         kept.is_clean = is_clean;
         kept.gaps.retain(|_, _| gaps > 0);
         store.save(&kept, false).unwrap();
-        let (other, ..) = open("b");
-        let names = format!("TrailUnused {{ path: {path:?}, records: 1 }}");
-        assert_eq!(told(&other).matches(&names).count(), expected);
-        assert_eq!(other.notices.len(), expected);
+        let other = dir.path().join("b12.trail");
+        std::fs::copy(&path, &other).unwrap();
+        let (store, ..) = open("b");
+        for path in [&path, &other] {
+            let names = format!("TrailUnused {{ path: {path:?}, records: 1 }}");
+            assert_eq!(told(&store).matches(&names).count(), expected);
+        }
+        assert_eq!(store.notices.len(), 2 * expected);
+        std::fs::remove_file(other).unwrap();
     }
     drop(store);
     assert!(told(&open("b.example").0).contains("[]"));

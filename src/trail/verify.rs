@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::record::KIND;
 use crate::framer::walk::{self, Text};
@@ -44,8 +43,10 @@ pub struct Stream {
     pub killed: Ranges,
     /// The numbers of the records themselves.
     pub records: Ranges,
-    /// The same, with a hash of what else a record can be told by.
+    /// The same, each with its [moment], plus the length of its kind's name, by which it can be told, too.
     identities: BTreeSet<(u64, u64)>,
+    /// The number and the moment of each record of a start after a kill.
+    restarts: BTreeSet<(u64, u64)>,
     /// The first number, according to records.
     first: Option<u64>,
     /// All numbers below this are final, according to records.
@@ -176,17 +177,24 @@ fn of_id(id: &str) -> Option<(String, u64)> {
     Some((stream.to_owned(), number.parse().ok()?)).filter(|_| is_own)
 }
 
+/// A time in RFC 3339 with milliseconds, as a number of the same order that leaves room for 64 at one time.
+fn moment(time: &str) -> u64 {
+    let digits = time.bytes().filter(u8::is_ascii_digit);
+    let number = |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit & 15));
+    digits.fold(0, number).wrapping_mul(64)
+}
+
 impl Stream {
     fn add_record(&mut self, kind: &str, record: &[u8]) {
         let member = |name| members(record, [name])[0];
         let number = |name| member(name).and_then(number);
         let text = |name| member(name).and_then(text);
         let time = text("time");
+        let own = number("record").map(|number| (number, time.as_deref().map_or(0, moment)));
         let mut is_new = true;
-        if let Some(number) = number("record") {
-            let mut hasher = DefaultHasher::new();
-            (kind, &time).hash(&mut hasher);
-            is_new = self.identities.insert((number, hasher.finish()));
+        if let Some((number, moment)) = own {
+            let identity = moment.saturating_add(kind.len() as u64);
+            is_new = self.identities.insert((number, identity));
             self.records.add(number..number.saturating_add(1));
         }
         self.host = text("host").unwrap_or_default();
@@ -201,6 +209,7 @@ impl Stream {
             "start" => {
                 if let (Some(first), Some(lost_from)) = (number("first"), number("lost_from")) {
                     self.killed.add(lost_from..first);
+                    self.restarts.extend(own);
                 }
                 self.settled = self.settled.max(number("first"));
                 self.first = [self.first, number("first")].into_iter().flatten().min();
@@ -285,17 +294,32 @@ impl Stream {
         open.without(&self.counted())
     }
 
-    /// Records of which there are several with one number: two agents write this stream, or somebody else does. If the
-    /// agent was killed, that may be why: on a disk that hangs, what it was about to save may not be there.
+    /// Records of which there are several with one number: two agents write this stream, or somebody else does. What a
+    /// killed agent could not save before it sent it, the next start gives again; but then only that one gives any.
     pub fn conflicts(&self) -> Ranges {
-        if !self.killed.is_empty() {
-            return Ranges::default();
-        }
         let next = self.identities.iter().skip(1);
         let pairs = self.identities.iter().zip(next);
         let same = pairs.filter(|((one, _), (other, _))| one == other);
-        same.map(|((number, _), _)| *number..number.saturating_add(1))
-            .collect()
+        let mut same: Vec<_> = same.map(|((number, _), _)| *number).collect();
+        for (first, moment) in &self.restarts {
+            if same.last().is_none_or(|last| last < first) {
+                continue;
+            }
+            let since = self
+                .identities
+                .iter()
+                .filter(|(number, other)| number >= first && other >= moment);
+            let since: Vec<_> = since.map(|(number, _)| *number).collect();
+            // Otherwise, the agent from whose state this one continues still gives others.
+            if since.windows(2).all(|pair| pair[1] - pair[0] < 2) {
+                same.retain(|number| {
+                    let found = &since[since.partition_point(|other| other < number)..];
+                    found.first() != Some(number) || found.get(1) == Some(number)
+                });
+            }
+        }
+        let ranges = same.iter().map(|number| *number..number.saturating_add(1));
+        ranges.collect()
     }
 
     /// How many of the numbers that should be there are.

@@ -121,11 +121,19 @@ grep -q 'fix: use none, gzip' "$dir/wrong.play.log" || fail "did not say what wo
 before=$(<"$root/etc/s3-audit-webhook/agent.env")
 ! play half '{"s3_audit_webhook_agent_settings": {"LISTEN_KEY": "/etc/hosts"}}' || fail "took a key without a certificate"
 [ "$(<"$root/etc/s3-audit-webhook/agent.env")" = "$before" ] || fail "wrote a key without a certificate"
+for setting in REJECT_FILE LISTEN_CERT LISTEN_TOKEN_FILE; do
+    value=/dev/null
+    [ $setting != REJECT_FILE ] || value=/run/later/rejected.json
+    ! play unusable "{\"s3_audit_webhook_agent_settings\": {\"$setting\": \"$value\"}}" || fail "took an unusable $setting"
+    grep -q "S3_AUDIT_WEBHOOK_$setting" "$dir/unusable.play.log" || fail "did not name $setting"
+    [ "$(<"$root/etc/s3-audit-webhook/agent.env")" = "$before" ] || fail "wrote an unusable $setting"
+done
 ! play missing '{"s3_audit_webhook_token": ""}' || fail "did without a token"
 grep -q 'give s3_audit_webhook_package' "$dir/missing.play.log" || fail "did not say what is missing"
 
 say "takes what is right before all is there"
-play early '{"s3_audit_webhook_agent_settings": {"LISTEN_TOKEN_FILE": "/run/later/tokens"}}'
+play early '{"s3_audit_webhook_agent_settings": {"LISTEN_TOKEN_FILE": "/run/later/tokens"},
+    "s3_audit_webhook_webhook_settings": {"HEADER": "X-Key: @/run/later/key"}, "s3_audit_webhook_test": false}'
 
 say "fails if the webhook does not take the test"
 ! play refused "{\"s3_audit_webhook_endpoint\": \"http://127.0.0.1:1/services/collector/raw\"}" || fail "did not try"

@@ -121,15 +121,63 @@ fn a_count_explains_no_more_than_it_says() {
 
 #[test]
 fn two_agents_that_write_one_stream_are_noticed() {
-    let record = |number: u64, time: &str| json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time});
-    let mut export = vec![record(1, "a"), record(2, "b"), record(2, "b")];
+    let record = |number: u64, ms: u64| {
+        let time = format!("2026-11-28T10:00:00.{ms:03}Z");
+        json!({"s3_audit_webhook":"stop","stream":S,"record":number,"time":time})
+    };
+    let mut export = vec![record(1, 1), record(2, 2), record(2, 2)];
     assert!(lines(&export).is_explained());
-    export.extend([record(2, "c"), record(3, "d")]);
+    export.extend([record(2, 3), record(3, 4)]);
     let found = lines(&export);
     assert_eq!(found.streams[S].conflicts().to_string(), "2");
     assert!(!found.is_explained());
-    export.push(json!({"s3_audit_webhook":"start","stream":S,"record":4,"after":"killed","lost_from":5,"first":9}));
-    assert_eq!(lines(&export).streams[S].conflicts().to_string(), "");
+}
+
+/// What a killed agent could not save, the next start gives again, and the killed one nothing more.
+#[test]
+fn only_what_a_killed_agent_has_given_may_be_there_twice() {
+    for (what, records, doubtful) in [
+        ("given again after a kill", "1 2 3 K3@4 4@5", ""),
+        (
+            "while nothing could be saved",
+            "1 2 3 4 K2@5 3@6 4@7 5@8 6@9",
+            "",
+        ),
+        ("and again", "1 2 3 4 K2@5 3@6 4@7 K3@8 4@9", ""),
+        ("before the kill", "1 2@2 2@3 K3@4 4@5", "2"),
+        ("long after a kill", "1 K2 3 4 4@5", "4"),
+        (
+            "after a clean start from a copy",
+            "1 K2 3 S4@4 S4@5 5@6 5@7",
+            "4-5",
+        ),
+        ("both went on after a kill", "1 2 K3@3 K3@4 4@5 4@6", "4"),
+        ("one is far ahead", "1 2 3 4 5 K3@6 4@7 6@8", "3-4"),
+        ("another kill between", "1 2 3 K3@4 4@5 5@6 5@7 K6@8", "5"),
+    ] {
+        let record = |text: &str| {
+            let (number, time) = text.split_once('@').unwrap_or((text, text));
+            let kind = number.trim_end_matches(|c: char| c.is_ascii_digit());
+            let [number, time] = [number, time]
+                .map(|text| text.trim_start_matches(['K', 'S']).parse::<u64>().unwrap());
+            let time = format!("2026-11-28T10:00:0{time}.000Z");
+            let kinds = [("", "gap"), ("S", "start"), ("K", "start")];
+            let (_, named) = kinds.iter().find(|(letter, _)| *letter == kind).unwrap();
+            let mut record =
+                json!({"s3_audit_webhook":named,"stream":S,"record":number,"time":time,"first":9});
+            if kind == "K" {
+                record["lost_from"] = 9.into();
+            }
+            record
+        };
+        let mut export: Vec<_> = records.split(' ').map(record).collect();
+        for _ in 0..2 {
+            let found = lines(&export);
+            assert_eq!(found.streams[S].conflicts().to_string(), doubtful, "{what}");
+            assert_eq!(found.is_explained(), doubtful.is_empty(), "{what}");
+            export.reverse();
+        }
+    }
 }
 
 #[test]
