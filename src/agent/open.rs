@@ -34,6 +34,7 @@ use crate::telemetry::message::{self, Message, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
+use crate::text::small_file;
 use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
@@ -206,17 +207,10 @@ pub fn check(
             .map_err(|error| of_source(error, spec, provenance))?;
     }
     // An agent waits for these files.
-    let files = [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ];
-    for (option, path) in files {
+    for (option, path) in listening::files(options) {
         let Some(path) = path else { continue };
         File::open(path).map_err(|error| {
-            let what = format!("{} can't be read: {error}", path.display());
+            let what = format!("{} {}", path.display(), small_file::unreadable(&error));
             CommandError::Failed(provenance.error(option, what).0)
         })?;
     }

@@ -44,7 +44,7 @@ impl Token {
     /// Says what is wrong, naming the file.
     pub fn from_file(path: &Path) -> Result<Self, String> {
         small_file::read_text(path)
-            .map_err(|error| format!("can't be read: {error}"))
+            .map_err(|error| small_file::unreadable(&error))
             .and_then(|text| Token::parse(&text))
             .map_err(|what| format!("{} {what}", path.display()))
     }
