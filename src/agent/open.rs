@@ -176,6 +176,17 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
+    let of_settings = settings_watch::named_files(&options.webhook)
+        .chain([provenance.file.path.clone()])
+        .chain(listening::files(options).filter_map(|(_, file)| file.clone()));
+    let real: Vec<_> = of_settings
+        .filter_map(|file| file.canonicalize().ok())
+        .collect();
+    if path.canonicalize().is_ok_and(|path| real.contains(&path)) {
+        let path = path.display();
+        let what = format!("{path} is for settings, or is named in them; fix: name another file");
+        return Err(provenance.error(Opt::RejectFile, what).into());
+    }
     can_write(path).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
