@@ -193,6 +193,10 @@ fn options(dir: &Path) -> Vec<Row> {
         option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
         option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
+            .refuses(
+                &["-"],
+                "only `enable` asks for one; fix: give --auth-token-file",
+            )
             .refuses(&["", " \t", "\"\"", r#"\"\""#], HEADER)
             .refuses(&["a\r\nX-Evil: 1", "a\u{1b}", "é"], HEADER),
         option("auth-token-file", &token).refuses(&[&empty, &two_tokens], HEADER),

@@ -27,6 +27,9 @@ impl Token {
                 "is empty; fix: give the whole header value, such as 'Splunk <token>'".into(),
             );
         }
+        if bare == "-" {
+            return Err("is -, and only `enable` asks for one; fix: give --auth-token-file".into());
+        }
         if !bare
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
