@@ -259,6 +259,9 @@ impl Opened {
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
             Message::StdinIsTerminal {}.log();
         }
+        if provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
+            Message::StdinIsNull {}.log();
+        }
         let settings = effect::warnings(options, provenance);
         let notices = settings.iter().chain(&self.destination.warnings);
         let notices = notices.chain(&self.listening.warnings);
