@@ -157,8 +157,8 @@ fn what_the_service_cannot_read_is_no_success_for_root() {
     }
     fs::remove_file(&token).unwrap();
     let said = run(&["check", "--source=http:127.0.0.1:0"], "User=nobody");
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stderr.contains("waiting for it"), "{said:?}");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("an agent would wait"), "{said:?}");
     fs::write(&token, TOKEN).unwrap();
     mode(0o644);
     let said = run(&["test"], "User=nobody PrivateTmp=yes");
@@ -293,25 +293,25 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     assert!(!socket.exists());
     for (flag, code, what) in [
         ("--batch-events=0", 2, "--batch-events: 0 is too small"),
-        // What an agent waits for is no error: a mount that may come.
+        // An agent waits for a mount that may come.
         (
             "--ca-file=/missing",
-            0,
+            1,
             "warning: webhook unavailable: --ca-file: /missing can't be read",
         ),
-        ("--ca-file=/dev/zero", 0, "it is longer than 1 MiB"),
+        ("--ca-file=/dev/zero", 1, "it is longer than 1 MiB"),
         ("--exclude=what", 2, "--exclude"),
         ("--source=http:0.0.0.0:0", 2, "give --listen-token-file"),
         ("--source=https:127.0.0.1:0", 2, "needs a certificate"),
         ("--source=fluents:127.0.0.1:0", 2, "needs a certificate"),
         (
             "--listen-token-file=/missing",
-            0,
+            1,
             "warning: --listen-token-file: /missing can't be read",
         ),
         (
             "--status-token-file=/missing",
-            0,
+            1,
             "warning: /missing: can't be read",
         ),
         (
@@ -336,6 +336,9 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         let said = settings.run(&["check", &source, flag]);
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.stderr.contains(what), "{said:?}");
+        let is_awaited = what.contains("/missing") || flag.contains("/dev/zero");
+        let says_so = said.stderr.contains("error: an agent would wait");
+        assert_eq!(says_so, is_awaited, "{said:?}");
         if code == 2 {
             let said = settings.run(&["run", &source, flag]);
             assert_eq!(said.code, Some(code), "{said:?}");

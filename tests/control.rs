@@ -109,6 +109,7 @@ fn endpoint_and_token_are_mandatory() {
 
 #[test]
 fn a_wrong_flag_is_named_and_nothing_is_written() {
+    const UNREADABLE: &str = "missing can't be read: No such file or directory (os error 2); fix: ";
     let settings = Settings::new();
     for (flag, value, right) in [
         ("--endpoint", "hec:8088", "fix: use a URL such as"),
@@ -118,8 +119,10 @@ fn a_wrong_flag_is_named_and_nothing_is_written() {
             "--auth-token",
         ),
         ("--auth-token", "B5A79AAD-D822\nX: y", "control character"),
-        ("--auth-token-file", "missing", "can't be read"),
-        ("--ca-file", "missing", "can't be read"),
+        ("--auth-token-file", "missing", UNREADABLE),
+        ("--ca-file", "missing", UNREADABLE),
+        ("--header", "X: @missing", UNREADABLE),
+        ("--sign-key-file", "missing", UNREADABLE),
         ("--request-timeout", "soon", "is no duration; fix: "),
         ("--connect-timeout", "0", "fix: use 1ms or more"),
         ("--ca-file", "a\nb", "can't be read"),

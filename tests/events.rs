@@ -388,6 +388,7 @@ fn a_dry_run_whose_reader_has_gone_ends_as_failed() {
     stderr.read_to_string(&mut log).unwrap();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("standard output"), "says why: {log}");
+    assert!(!log.contains("retrying"), "it does not: {log}");
     let balance = "received 2, delivered 0, dropped 2 (shutdown 2), buffered 0\n";
     assert!(log.ends_with(balance), "{log}");
 }

@@ -144,8 +144,13 @@ fn a_service_without_a_source_is_refused() {
     assert!(ended.log.contains("no source is set"), "{}", ended.log);
 
     let named = command().arg("--source=stdin");
-    named.env("NOTIFY_SOCKET", systemd.address()).run().done();
-    command().run().done();
+    let named = named.env("NOTIFY_SOCKET", systemd.address()).run();
+    let unnamed = command().run();
+    const WARNING: &str = "WARN  no source is set, and standard input is /dev/null";
+    assert!(!named.log.contains(WARNING), "{}", named.log);
+    assert!(unnamed.log.contains(WARNING), "{}", unnamed.log);
+    named.done();
+    unnamed.done();
 }
 
 #[test]

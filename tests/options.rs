@@ -111,9 +111,8 @@ impl Row {
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let endpoint = match self.flag {
-            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key" => {
-                "https://127.0.0.1:9/"
-            }
+            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key"
+            | "insecure" => "https://127.0.0.1:9/",
             flag if flag.starts_with("hec-ack") => COLLECTOR,
             _ => NOWHERE,
         };
@@ -193,6 +192,10 @@ fn options(dir: &Path) -> Vec<Row> {
         option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
         option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
+            .refuses(
+                &["-"],
+                "only `enable` asks for one; fix: give --auth-token-file",
+            )
             .refuses(&["", " \t", "\"\"", r#"\"\""#], HEADER)
             .refuses(&["a\r\nX-Evil: 1", "a\u{1b}", "é"], HEADER),
         option("auth-token-file", &token).refuses(&[&empty, &two_tokens], HEADER),
@@ -584,8 +587,9 @@ fn what_belongs_to_tls_is_refused_without_it() {
         "--client-key=mine.key",
         "--tls-server-name=h",
         &pin,
+        "--insecure",
     ] {
-        let (name, _) = option.split_once('=').unwrap();
+        let name = option.split('=').next().unwrap();
         let endpoints = format!("--endpoint={NOWHERE}");
         let log = refusal(&["run", &endpoints, "--auth-token=none", option], &[]);
         let expected = format!("{name}: is of no use with http://; fix: ");

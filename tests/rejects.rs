@@ -1,6 +1,7 @@
 //! `--reject-file`: what the webhook has rejected is kept, with its answer, and can be sent again.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -135,6 +136,56 @@ fn a_file_that_a_source_reads_is_refused() {
         let is_refused = ended.log.contains("would come again; fix: ");
         assert_eq!(is_refused, is_read, "{source} {path}: {}", ended.log);
         assert_eq!(ended.code == Some(2), is_read, "{}", ended.log);
+    }
+}
+
+/// Each rejected event would come again, longer each time.
+#[test]
+fn a_file_that_a_source_reads_under_another_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| format!("{}/{path}", dir.path().display());
+    fs::create_dir_all(at("real/inner")).unwrap();
+    fs::create_dir(at("other")).unwrap();
+    symlink("real", at("link")).unwrap();
+    fs::write(at("real/file.json"), "").unwrap();
+    symlink("../real/file.json", at("other/leads.json")).unwrap();
+    for (source, path, is_read) in [
+        ("real/*.json", "link/rejected.json", true),
+        ("link/*.json", "real/rejected.json", true),
+        ("link/rejected.json", "real/rejected.json", true),
+        ("real/*.json", "real/../real/rejected.json", true),
+        ("real/inner/../*.json", "real/rejected.json", true),
+        ("real/*.1", "link/rejected.json", true),
+        ("real/**", "link/inner/rejected.json", true),
+        ("real/*.json", "other/leads.json", true),
+        ("other/*.json", "other/leads.json", true),
+        ("real/*.json", "link/rejected.log", false),
+        ("link/*.json", "other/rejected.json", false),
+    ] {
+        let ended = with_source("check", &format!("file:{}", at(source)), &at(path));
+        let is_refused = ended.log.contains("would come again; fix: ");
+        assert_eq!(is_refused, is_read, "{source} {path}: {}", ended.log);
+    }
+}
+
+#[test]
+fn a_file_that_settings_are_in_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let [settings, token] = ["webhook.env", "token"].map(|name| dir.path().join(name));
+    fs::write(&settings, "").unwrap();
+    fs::write(&token, "T").unwrap();
+    for path in [&settings, &token] {
+        for command in ["run", "check"] {
+            let ended = Agent::command()
+                .args([command, "--endpoint=http://127.0.0.1:1/"])
+                .arg(format!("--config={}", settings.display()))
+                .arg(format!("--auth-token-file={}", token.display()))
+                .arg(format!("--reject-file={}", path.display()))
+                .run();
+            assert_eq!(ended.code, Some(2), "{command}: {}", ended.log);
+            let expected = format!("--reject-file: {} is ", path.display());
+            assert!(ended.log.contains(&expected), "{command}: {}", ended.log);
+        }
     }
 }
 

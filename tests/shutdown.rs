@@ -43,6 +43,18 @@ fn a_signal_ends_the_input_and_everything_that_was_written_is_delivered() {
 }
 
 #[test]
+fn signals_that_mean_nothing_here_do_not_end_it() {
+    let hook = Webhook::start();
+    let mut agent = start(&hook.url(), &[]);
+    agent.wait_for_log("started:");
+    agent.signal(libc::SIGUSR1);
+    agent.signal(libc::SIGUSR2);
+    feed(&mut agent, &numbered(0..1));
+    hook.wait_for_events(1);
+    end_by(libc::SIGTERM, agent);
+}
+
+#[test]
 fn an_event_that_the_end_cuts_off_is_counted() {
     let hook = Webhook::start();
     let mut agent = start(&hook.url(), &[]);

@@ -593,9 +593,9 @@ fn a_stale_socket_file_is_replaced_and_the_own_one_removed_at_the_end() {
 fn a_path_that_something_else_has_is_left_alone() {
     let hook = Webhook::start();
     let place = Place::new();
-    let refusal = || {
+    let refusal = |command| {
         let ended = Agent::command()
-            .args(["run", "--dry-run", &place.unix_listen()])
+            .args([command, "--dry-run", &place.unix_listen()])
             .run();
         let named = &place.unix_listen()["--source=".len()..];
         assert!(ended.log.contains("--source"), "{}", ended.log);
@@ -604,15 +604,17 @@ fn a_path_that_something_else_has_is_left_alone() {
     };
 
     fs::write(place.path(), "precious").unwrap();
-    let (code, message) = refusal();
-    assert_eq!(code, Some(2));
-    assert!(message.contains("a file that is no socket"), "{message}");
+    for command in ["run", "check"] {
+        let (code, message) = refusal(command);
+        assert_eq!(code, Some(2), "{command}: {message}");
+        assert!(message.contains("a file that is no socket"), "{message}");
+    }
     assert_eq!(fs::read(place.path()).unwrap(), b"precious");
     fs::remove_file(place.path()).unwrap();
 
     let agent = start(&hook, &[&place.unix_listen()]);
     let mut writer = place.connect();
-    let (code, message) = refusal();
+    let (code, message) = refusal("run");
     assert_eq!(code, Some(1));
     assert!(message.contains("another process listens"), "{message}");
     writer.write_all(event(1).as_bytes()).unwrap();

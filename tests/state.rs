@@ -420,3 +420,34 @@ fn agents_not_heard_of_for_a_month_are_removed_when_that_is_asked_for() {
     expected.sort_unstable();
     assert_eq!(dir.names(), expected);
 }
+
+/// Such as one that was written while its host's clock was wrong.
+#[test]
+fn a_file_dated_in_the_future_makes_no_other_agent_silent() {
+    let dir = StateDir::new();
+    let ours = json!({"program": "s3-audit-webhook", "host": "h"}).to_string();
+    for name in ["fresh.json", "future.json"] {
+        fs::write(dir.path().join(name), &ours).unwrap();
+    }
+    let future = File::options()
+        .write(true)
+        .open(dir.path().join("future.json"));
+    let later = SystemTime::now() + 400 * DAY;
+    future.unwrap().set_modified(later).unwrap();
+    let shown = Agent::command()
+        .args([
+            "show",
+            "--config=/dev/null",
+            "--json",
+            "--prune",
+            &dir.option(),
+        ])
+        .run();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let agents = shown["agents"].as_array().unwrap().iter();
+    let states: Vec<_> = agents
+        .map(|agent| (&agent["name"], &agent["status"]))
+        .collect();
+    let up = json!("up");
+    assert_eq!(states, [(&json!("fresh"), &up), (&json!("future"), &up)]);
+}

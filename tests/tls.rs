@@ -324,6 +324,7 @@ fn a_host_without_roots_has_those_of_the_program_and_is_told_so() {
         command.args(["--endpoint", "https://127.0.0.1:9/", "--auth-token", "T"]);
         command.args([
             "--no-proxy",
+            "--source=stdin",
             "--config",
             "/dev/null",
             "--state-dir",

@@ -160,6 +160,7 @@ fn tls_settings(
 ) -> Result<TlsSettings, UsageError> {
     for (option, is_given) in [
         (Opt::PinSha256, !options.pins.is_empty()),
+        (Opt::Insecure, options.insecure),
         (Opt::TlsServerName, options.tls_server_name.is_some()),
         (Opt::CaFile, options.ca_file.is_some()),
         (Opt::ClientCert, options.client_cert.is_some()),

@@ -34,6 +34,7 @@ use crate::telemetry::message::{self, Message, Spooled};
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
+use crate::text::small_file;
 use crate::trail;
 use crate::webhook::dry_run::DryRun;
 use crate::webhook::encode::Compressed;
@@ -175,6 +176,17 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
+    let of_settings = settings_watch::named_files(&options.webhook)
+        .chain([provenance.file.path.clone()])
+        .chain(listening::files(options).filter_map(|(_, file)| file.clone()));
+    let real: Vec<_> = of_settings
+        .filter_map(|file| file.canonicalize().ok())
+        .collect();
+    if path.canonicalize().is_ok_and(|path| real.contains(&path)) {
+        let path = path.display();
+        let what = format!("{path} is for settings, or is named in them; fix: name another file");
+        return Err(provenance.error(Opt::RejectFile, what).into());
+    }
     can_write(path).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
@@ -186,15 +198,21 @@ fn check_reject_file(
     })
 }
 
-/// Checks what an agent starts with, without opening a source: where its events would go, and what it would warn about,
-/// such as files that it would wait for.
+/// What an agent would start with.
+pub struct Checked {
+    /// Where its events would go.
+    pub forwarding: Forwarding,
+    /// What it would warn about.
+    pub warnings: Vec<String>,
+    /// It would wait for none of the files that the settings name.
+    pub is_complete: bool,
+}
+
+/// Checks what an agent starts with, without opening a source.
 ///
 /// # Errors
 /// Names the option that is wrong, or the file that can't be used.
-pub fn check(
-    options: &RunOptions,
-    provenance: &Provenance,
-) -> Result<(Forwarding, Vec<String>), CommandError> {
+pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, CommandError> {
     check_options(options, provenance)?;
     log::filters().map_err(of_log)?;
     let destination = open_destination(options, provenance, &ShutdownSignal::new()?)?;
@@ -207,21 +225,21 @@ pub fn check(
     let mut warnings = effect::warnings(options, provenance);
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
-    let mut warnings: Vec<_> = warnings.iter().map(Message::text).collect();
+    let mut checked = Checked {
+        is_complete: !matches!(destination.forwarding, Forwarding::Awaited(_)),
+        warnings: warnings.iter().map(Message::text).collect(),
+        forwarding: destination.forwarding,
+    };
     // The sources themselves name these in the log.
-    for (option, path) in [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ] {
+    for (option, path) in listening::files(options) {
         let Some(path) = path else { continue };
         if let Err(error) = File::open(path) {
-            let what = format!("{} can't be read: {error}; waiting for it", path.display());
-            warnings.push(provenance.error(option, what).0);
+            let what = format!("{} {}", path.display(), small_file::unreadable(&error));
+            checked.is_complete = false;
+            checked.warnings.push(provenance.error(option, what).0);
         }
     }
-    Ok((destination.forwarding, warnings))
+    Ok(checked)
 }
 
 /// What the user wrote, and why it is wrong.
@@ -251,6 +269,9 @@ impl Opened {
         .log();
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
             Message::StdinIsTerminal {}.log();
+        }
+        if provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
+            Message::StdinIsNull {}.log();
         }
         let settings = effect::warnings(options, provenance);
         let notices = settings.iter().chain(&self.destination.warnings);

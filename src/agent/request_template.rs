@@ -200,7 +200,7 @@ fn signer(
     let Some(path) = &options.sign_key_file else {
         return Ok(None);
     };
-    let text = small_file::read_text(path).map_err(|error| format!("can't be read: {error}"));
+    let text = small_file::read_text(path).map_err(|error| small_file::unreadable(&error));
     let signer = text.and_then(|text| Signer::parse(&text));
     let signer = signer
         .map_err(|what| provenance.error(Opt::SignKeyFile, format!("{} {what}", path.display())))?;

@@ -109,9 +109,7 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
 fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
     let settings = Settings::read(&provenance.file, remarks);
     let agents = read_agents(options, provenance, remarks);
-    // The clock of a mount may be ahead of this host's.
-    let heard = agents.iter().flatten().map(|agent| agent.heard);
-    let now = heard.fold(SystemTime::now(), SystemTime::max);
+    let now = SystemTime::now();
     if options.json {
         let agents = agents.iter().flatten().map(|agent| agent.json(now));
         let all = json!({
@@ -161,9 +159,7 @@ fn read_agents(
         Ok((mut agents, wrong)) => {
             remarks.lines.extend(wrong);
             if options.prune {
-                let heard = agents.iter().map(|agent| agent.heard);
-                let now = heard.fold(SystemTime::now(), SystemTime::max);
-                match agents::prune(dir, &agents, now) {
+                match agents::prune(dir, &agents, SystemTime::now()) {
                     Ok(pruned) => agents.retain(|agent| !pruned.contains(&agent.name)),
                     Err(error) => remarks.fail(format!("--prune: {}: {error}", dir.display())),
                 }

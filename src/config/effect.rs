@@ -18,6 +18,8 @@ use crate::webhook::header;
 /// Many events of S3 are longer.
 const EVENT_BYTES: usize = 1 << 10;
 
+const TWICE_THE_BYTES: &str = "a --buffer-bytes at least twice as large";
+
 /// What an operator should know of the settings of `run`: such options, and the [rest](Provenance::warnings).
 pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     let mut warnings = provenance.warnings();
@@ -143,6 +145,22 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
             options.max_event_bytes <= options.buffer_bytes,
             "a --buffer-bytes that is as large",
         ),
+        // A body has at most half the buffer.
+        (
+            Opt::BatchBytes,
+            options.batch_bytes <= options.buffer_bytes.div_ceil(2),
+            TWICE_THE_BYTES,
+        ),
+        (
+            Opt::BatchRawBytes,
+            !has_gzip || options.batch_raw_bytes() <= options.buffer_bytes.div_ceil(2),
+            TWICE_THE_BYTES,
+        ),
+        (
+            Opt::BatchEvents,
+            options.batch_events <= options.buffer_events().div_ceil(2),
+            "a --buffer-events at least twice as large",
+        ),
     ]
 }
 
@@ -232,6 +250,12 @@ mod tests {
             ("--status-token-file /x", "--status-listen 127.0.0.1:1"),
             ("--unhealthy-after 1s", "--status-listen 127.0.0.1:1"),
             ("--max-event-bytes 65MiB", "--buffer-bytes 65MiB"),
+            ("--batch-bytes 33MiB", "--buffer-bytes 66MiB"),
+            ("--batch-events 524289", "--buffer-events 1048578"),
+            (
+                "--batch-raw-bytes 33MiB",
+                "--compress gzip --buffer-bytes 66MiB",
+            ),
             ("--file-start end", "--source file:/x"),
             ("--exclude-files *.gz", "--source stdin,file:/x"),
             ("--max-deleted-bytes 1GiB", "--source file:/x"),
@@ -274,6 +298,10 @@ mod tests {
                 "--spool-bytes 1GiB --source file:/x,stdin",
             ),
             ("--ca-file /x --insecure", "--ca-file /x"),
+            (
+                "--batch-raw-bytes 33MiB --compress gzip",
+                "--batch-raw-bytes 32MiB --compress gzip",
+            ),
             (
                 &*format!("--ca-file /x --pin-sha256 {}", "0a".repeat(32)),
                 "--insecure",

@@ -9,10 +9,10 @@ pub fn without_a_dump() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
 }
 
-/// From now on, a write beyond a limit on the size of files fails, and one to a terminal from the background succeeds:
-/// without this, the first would end the process, and the second halt it.
-pub fn not_by_writing() {
-    for signal in [libc::SIGXFSZ, libc::SIGTTOU] {
+/// From now on, a write beyond a limit on the size of files fails, one to a terminal from the background succeeds, and
+/// signals that mean something to other programs mean nothing: without this, they would end the process or halt it.
+pub fn not_by_chance() {
+    for signal in [libc::SIGXFSZ, libc::SIGTTOU, libc::SIGUSR1, libc::SIGUSR2] {
         // SAFETY: it has a signal ignored and touches no memory.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }

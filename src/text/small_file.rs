@@ -42,6 +42,11 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     text.map_err(|_| Error::other(NOT_UTF8))
 }
 
+/// Why a file that somebody named can't be read, and what to do about that.
+pub fn unreadable(error: &Error) -> String {
+    format!("can't be read: {error}; fix: name a file that this user can read")
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::CString;

@@ -27,6 +27,9 @@ impl Token {
                 "is empty; fix: give the whole header value, such as 'Splunk <token>'".into(),
             );
         }
+        if bare == "-" {
+            return Err("is -, and only `enable` asks for one; fix: give --auth-token-file".into());
+        }
         if !bare
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic())
@@ -44,7 +47,7 @@ impl Token {
     /// Says what is wrong, naming the file.
     pub fn from_file(path: &Path) -> Result<Self, String> {
         small_file::read_text(path)
-            .map_err(|error| format!("can't be read: {error}"))
+            .map_err(|error| small_file::unreadable(&error))
             .and_then(|text| Token::parse(&text))
             .map_err(|what| format!("{} {what}", path.display()))
     }

@@ -9,6 +9,7 @@ use crate::delivery::outcome::{Cause, DeliveryError, Outcome};
 use crate::delivery::step::Terms;
 use crate::delivery::target::{Abort, Numbering, Target};
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 use crate::webhook::encode::{Encoder, Format};
 
 /// Prints each body as it would be posted, but never compressed.
@@ -40,10 +41,9 @@ impl Target for DryRun {
             Ok(()) => Outcome::Delivered,
             Err(error) => {
                 self.cut_off.trigger();
-                Outcome::Failed(DeliveryError::transient(
-                    Cause::Answer,
-                    format!("standard output: {error}"),
-                ))
+                let error = error.to_string();
+                Message::DryRunFailed { error }.log();
+                Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""))
             }
         }
     }

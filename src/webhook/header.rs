@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<Header, String> {
         Some(path) => {
             place = format!("{name}: {}", path.display());
             content = small_file::read_text(&path)
-                .map_err(|error| format!("{place} can't be read: {error}"))?;
+                .map_err(|error| format!("{place} {}", small_file::unreadable(&error)))?;
             (&*place, content.trim())
         }
     };

@@ -112,7 +112,7 @@ pub fn client(certificate: &Path, key: Option<&Path>) -> Result<CertifiedKey, (P
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    small_file::read(path).map_err(|error| format!("can't be read: {error}"))
+    small_file::read(path).map_err(|error| small_file::unreadable(&error))
 }
 
 #[cfg(test)]

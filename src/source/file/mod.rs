@@ -80,10 +80,26 @@ pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
     }
 }
 
-/// Whether the source with this path or pattern reads the file at `file`.
+/// Whether the source with this path or pattern reads the file at `file`, whatever links and `..` lead to either.
 pub(super) fn reads(path: &Path, exclude: &[String], file: &Path) -> bool {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    Pattern::new(&absolute(path), exclude).means(&absolute(file))
+    let (pattern, file) = (Pattern::new(&absolute(path), exclude), absolute(file));
+    let root = real(pattern.root());
+    let directory = file.parent().map(real).unwrap_or_default();
+    let named = directory.join(file.file_name().unwrap_or_default());
+    [named, real(&file)].iter().any(|file| {
+        let inside = file.strip_prefix(&root);
+        inside.is_ok_and(|inside| pattern.means(&pattern.root().join(inside)))
+    })
+}
+
+/// Without links and `..`, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let resolved = path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    });
+    resolved.unwrap_or_else(|| path.into())
 }
 
 impl Source for FileSource {

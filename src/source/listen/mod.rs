@@ -27,7 +27,7 @@ pub(super) use protocol::{End, Protocol};
 use roster::{Admission, Roster};
 pub(super) use roster::{Limits, Progress, WaitsFor};
 pub use settings::ListenSettings;
-pub(super) use socket::{ListeningSocket, Stream};
+pub(super) use socket::{ListeningSocket, Stream, check_path};
 
 /// How long accepting rests when the agent is out of descriptors.
 const REST: Duration = Duration::from_millis(100);

@@ -203,19 +203,31 @@ fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
+/// Checks that there is nothing but a socket, if anything.
+pub(crate) fn check_path(path: &Path) -> Result<(), OpenError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(OpenError::Wrong(
+            "there is a file that is no socket; fix: name another path".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn remove_stale(path: &Path) -> Result<(), OpenError> {
     let missing = |error: io::Error| OpenError::Missing(format!("can't take the path: {error}"));
-    let found = fs::symlink_metadata(path).map_err(missing)?;
-    if !found.file_type().is_socket() {
-        return Err(OpenError::Wrong(
-            "there is a file that is no socket; fix: name another path".into(),
-        ));
-    }
+    check_path(path)?;
     match unix::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(missing)
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(missing(error)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::NotFound
+            ) =>
+        {
+            Err(missing(error))
+        }
         _ => Err(OpenError::InUse(
             "another process listens on this socket; stop it, or give another path".into(),
         )),

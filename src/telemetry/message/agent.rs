@@ -49,6 +49,10 @@ macro_rules! agent_messages {
         /// reasons](troubleshooting.md#reasons-in-the-log).
         DeliveryFailed { error: String, retry_in: HumanDuration, buffered: Events } = "delivery_failed" Warn
             "delivery failed: {error}; retrying in {retry_in}; {buffered} buffered";
+        /// `--dry-run` can't print what would be posted. The agent ends with exit code 1.
+        /// **Fix:** none if its reader has ended because it had seen enough, like `head`.
+        DryRunFailed { error: String } = "dry_run_failed" Warn
+            "standard output: {error}; the dry run ends";
         /// A setting is wrong, here or at the webhook; retrying alone does not help. Events stay buffered, as in an outage.
         /// **Fix:** as the line says. Delivery then resumes by itself.
         DeliveryBlocked { error: String, fix: &'static str } = "delivery_blocked" Error

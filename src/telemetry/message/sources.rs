@@ -60,6 +60,10 @@ macro_rules! source_messages {
         /// No source was given, and standard input is a terminal.
         StdinIsTerminal {} = "stdin_is_terminal" Info
             "stdin: reading events from this terminal, a JSON object a line; Ctrl-D ends it, --source names another source";
+        /// The agent ends at once, with exit code 0, like one in a container that nobody has told where events come from.
+        /// **Fix:** give `--source`, or `--source stdin` if nothing is to be read.
+        StdinIsNull {} = "stdin_is_null" Warn
+            "no source is set, and standard input is /dev/null, so there is nothing to read; fix: give --source";
         /// The agent sends what it has, and ends with exit code 1 if there are no other sources.
         /// **Fix:** check the program that writes into the pipe.
         StdinFailed { error: String } = "stdin_failed" Error
