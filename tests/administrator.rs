@@ -337,7 +337,7 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.stderr.contains(what), "{said:?}");
         let is_awaited = what.contains("/missing") || flag.contains("/dev/zero");
-        let says_so = said.stderr.contains("error: an agent would wait");
+        let says_so = said.stderr.contains("an agent would wait");
         assert_eq!(says_so, is_awaited, "{said:?}");
         if code == 2 {
             let said = settings.run(&["run", &source, flag]);
