@@ -369,7 +369,6 @@ impl Senders {
             Effect::Delivered(batch) => {
                 let Extent { events, bytes } = batch.extent();
                 self.report.delivered(events, bytes);
-                self.report.delivery_restored();
                 self.finish(batch);
             }
             Effect::Indexed(seqs, bytes) => {
@@ -394,10 +393,9 @@ impl Senders {
                 self.report
                     .delivery_failed(&error.message, error.fix, delay);
             }
-            Effect::Divided => self.report.delivery_restored(),
             Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
             Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
-            Effect::Posted => self.report.delivery_restored(),
+            Effect::Divided | Effect::Passed => self.report.delivery_restored(),
             Effect::QueryAnswered => self.report.query_answered(),
             Effect::QueryFailed(error) => self.report.query_failed(&error.message),
             Effect::EndpointFailed(place, error) => {
