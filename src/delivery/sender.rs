@@ -227,13 +227,7 @@ impl Sender {
         if let Some((next, max_bytes)) = ahead {
             target.prepare_ahead(next, max_bytes);
         }
-        let pace = senders.pace.lock();
-        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
-        let delay = pace.book(flight.batch().extent().bytes, Instant::now());
-        drop(pace);
-        if let Some(delay) = delay {
-            senders.abort.wait(delay);
-        }
+        senders.keep_pace(&flight);
         let began = Instant::now();
         let outcome = senders.watchdog.request(target.time_limit(), || {
             target.post(flight.batch(), flight.channel())
@@ -352,6 +346,18 @@ impl Senders {
     fn wake(&self, delivery: &mut Delivery) {
         if delivery.wakes_others() {
             self.lines.iter().for_each(Line::wake);
+        }
+    }
+
+    /// Waits until this body may be sent.
+    fn keep_pace(&self, flight: &Flight) {
+        let bytes = self.lock().plain_size(flight);
+        let pace = self.pace.lock();
+        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
+        let delay = pace.book(bytes, Instant::now());
+        drop(pace);
+        if let Some(delay) = delay {
+            self.abort.wait(delay);
         }
     }
 
