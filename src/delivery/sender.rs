@@ -325,9 +325,17 @@ impl Sender {
         *aborter = targets.map(Targets::cut);
         drop(aborter);
         let terms = targets.map(Targets::terms).unwrap_or_default();
-        if self.senders.lock().retarget(generation, terms) {
-            let names = targets.map_or_else(Vec::new, |targets| targets.names.clone());
-            self.senders.report.another_webhook(names);
+        let mut delivery = self.senders.lock();
+        let posted = delivery.posted();
+        if delivery.retarget(generation, terms) {
+            let names = targets.map(|targets| targets.names.clone());
+            self.senders
+                .report
+                .another_webhook(names.unwrap_or_default());
+            if targets.is_none() {
+                let when = "forwarding was disabled";
+                self.senders.report.left_unacknowledged(posted, when);
+            }
         }
     }
 }
@@ -428,7 +436,7 @@ impl Senders {
         let delivery = self.lock();
         let (mut left, posted) = (delivery.buffered(), delivery.posted());
         drop(delivery);
-        self.report.left_unacknowledged(posted);
+        self.report.left_unacknowledged(posted, "the agent ended");
         // What is left in the spool stays there, and is counted there.
         self.consumer.close();
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {

@@ -249,11 +249,11 @@ impl Report {
         self.update(|state, now| state.query_answered(now));
     }
 
-    /// The agent ends before this many events were acknowledged as indexed.
-    pub fn left_unacknowledged(&self, events: usize) {
+    /// This many events were not acknowledged as indexed before the agent ended, or whatever happened.
+    pub fn left_unacknowledged(&self, events: usize, when: &'static str) {
         if events > 0 {
             let events = Events(events as u64);
-            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events, when }));
         }
     }
 
