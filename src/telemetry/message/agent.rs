@@ -53,7 +53,7 @@ macro_rules! agent_messages {
         /// **Fix:** as the line says. Delivery then resumes by itself.
         DeliveryBlocked { error: String, fix: &'static str } = "delivery_blocked" Error
             "delivery failed: {error}; events are buffered; fix: {fix}";
-        /// Delivery still fails. With `buffer full`, events are being lost now, or files wait.
+        /// Delivery still fails. With `others dropped`, events are being lost now: there is no room for them in the buffer.
         /// **Fix:** see [the reason](troubleshooting.md#reasons-in-the-log).
         DeliveryFailing { lasts: HumanDuration, attempts: Attempts, error: String, buffer: Buffered } = "delivery_failing" Warn
             "delivery failing for {lasts} ({attempts}): {error}; {buffer}";

@@ -203,13 +203,13 @@ impl State {
         let sources = sources.filter_map(|source| source.due(now.instant, self.interval));
         let sources: Vec<_> = sources.collect();
         let mut messages = self.sum_up(Some(self.interval));
-        let is_full = messages.iter().any(|message| {
+        let drops = messages.iter().any(|message| {
             matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
         });
         if let Some((lasts, attempts, error, fix)) = failing {
             let buffer = Buffered {
                 events: buffered,
-                is_full,
+                drops,
             };
             messages.push(match fix {
                 None => Message::DeliveryFailing {

@@ -158,7 +158,7 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
         story.tick(22),
         [
             "dropped 5 events in 10s (buffer full); 10 since start",
-            "delivery failing for 22s (4 attempts): HTTP 503; buffer full (312 events)"
+            "delivery failing for 22s (4 attempts): HTTP 503; 312 events buffered, others dropped"
         ]
     );
     let now = story.at(30);
