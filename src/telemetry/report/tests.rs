@@ -170,6 +170,25 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
 }
 
 #[test]
+fn the_clock_of_a_source_is_known_while_it_has_events() {
+    let mut story = Story::new();
+    let skew = |story: &Story| {
+        let balance = Report::new(INTERVAL, Vec::new()).balance();
+        story.state.snapshot(balance).sources[0].clock_skew
+    };
+    let now = story.at(0).instant;
+    story.state.sources[0].dated(-88_171, now);
+    // A single late event is over before anybody is alarmed.
+    for (seconds, known) in [(10, Some(88_171)), (299, Some(88_171)), (300, None)] {
+        story.tick(seconds);
+        assert_eq!(skew(&story), known, "{seconds}");
+    }
+    let now = story.at(301).instant;
+    story.state.sources[0].dated(-90, now);
+    assert_eq!(skew(&story), Some(90));
+}
+
+#[test]
 fn refused_requests_are_summed_up_by_reason_with_the_last_client() {
     let mut story = Story::new();
     let refuse = |story: &mut Story, reason, peer: &str| {
