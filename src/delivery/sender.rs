@@ -235,10 +235,14 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
-        if let Some(expiries) = target.expiries() {
+        let is_outdated = senders.lines[self.place].has_change();
+        if is_outdated {
+            flight.outdated();
+        }
+        if let Some(expiries) = target.expiries().filter(|_| !is_outdated) {
             senders.report.certificates(target.endpoint(), expiries);
         }
-        if let Some(skew) = target.clock_skew() {
+        if let Some(skew) = target.clock_skew().filter(|_| !is_outdated) {
             senders.report.webhook_clock(flight.endpoint(), skew);
         }
         let has_moved = target.has_moved();
@@ -261,9 +265,6 @@ impl Sender {
             },
             took: now - began,
         });
-        if senders.lines[self.place].has_change() {
-            flight.outdated();
-        }
         let mut delivery = senders.lock();
         if has_moved {
             delivery.moved(self.place, flight.endpoint());

@@ -255,12 +255,17 @@ fn what_another_webhook_says_of_each_event_is_no_pass_and_no_failure_of_this_one
         let outcomes = partial(vec![Delivered, outcome, Delivered]);
         let now = Instant::now();
         let effects = delivery.on(flight, outcomes, QUICK, now);
-        let is_delivered = matches!(&effects[..], [Effect::Delivered(batch)] if batch.extent().events == 2);
+        let is_delivered =
+            matches!(&effects[..], [Effect::Delivered(batch)] if batch.extent().events == 2);
         assert!(is_delivered, "{outcome:?}: {effects:?}");
         let known = (delivery.passes, delivery.failed_in_a_row, delivery.trouble);
         assert_eq!(known, (0, 0, None), "{outcome:?}");
         let wait = delivery.waits_for(0, now);
-        assert_eq!((wait, delivery.buffered()), (Duration::ZERO, 1), "{outcome:?}");
+        assert_eq!(
+            (wait, delivery.buffered()),
+            (Duration::ZERO, 1),
+            "{outcome:?}"
+        );
     }
 }
 

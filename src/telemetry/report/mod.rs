@@ -20,7 +20,7 @@ use crate::telemetry::counters::{Balance, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
-use crate::telemetry::requests::{Finished, RequestResult};
+use crate::telemetry::requests::Finished;
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState, SpoolState};
 use crate::text::quantity::Size;
 
@@ -218,9 +218,6 @@ impl Report {
     /// A request to the webhook came to an end.
     pub fn request_finished(&self, finished: Finished) {
         self.counts().requests.add(finished);
-        if finished.result != RequestResult::Retried {
-            self.state().known.reached = true;
-        }
     }
 
     /// A request failed and is resent after `retry_in`. `fix` is what an operator must do if it won't pass by itself.

@@ -91,6 +91,7 @@ impl State {
     }
 
     pub(super) fn rejected(&mut self, events: u64, error: &str, now: Now) -> Option<Message> {
+        self.known.reached = true;
         self.went_wrong(format!("webhook rejected an event: {error}"), now);
         self.count(Kind::Rejected, events, error)
     }

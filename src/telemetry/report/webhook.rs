@@ -40,6 +40,7 @@ impl State {
     }
 
     pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
+        self.known.reached = true;
         let outage = self.webhook.ended(now.instant)?;
         Some(Message::DeliveryRestored {
             lasted: HumanDuration(now.instant - outage.since),
