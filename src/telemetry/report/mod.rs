@@ -209,10 +209,12 @@ impl Report {
 
     /// Rejected events could not be written to their file.
     pub fn rejects_unsaved(&self, events: usize, error: &str) {
-        self.update(|state, now| {
-            state.went_wrong(format!("rejected events not saved: {error}"), now);
-            state.count(Kind::RejectsUnsaved, events as u64, error)
-        });
+        if events > 0 {
+            self.update(|state, now| {
+                state.went_wrong(format!("rejected events not saved: {error}"), now);
+                state.count(Kind::RejectsUnsaved, events as u64, error)
+            });
+        }
     }
 
     /// A request to the webhook came to an end.
