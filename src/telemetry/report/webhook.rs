@@ -82,6 +82,7 @@ impl State {
         self.queries = Outages::default();
         self.clocks.clear();
         self.known.reached = false;
+        self.known.posted = 0;
     }
 
     pub(super) fn webhook_clock(&mut self, place: usize, skew: i64, now: Now) -> Option<Message> {

@@ -73,6 +73,8 @@ fn a_report_says_where_events_go_and_what_the_webhook_does() {
     let spool = snapshot.spool.unwrap();
     assert_eq!((spool.events, spool.corrupt_bytes), (5, 7));
     assert_eq!(snapshot.posted, 5, "no more than are buffered");
+    report.another_webhook(Vec::new());
+    assert_eq!(report.snapshot().posted, 0);
 }
 
 #[test]
