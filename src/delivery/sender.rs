@@ -3,14 +3,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{self as channel, Receiver, bounded};
 
 use super::attempt::Flight;
 use super::batch::Batch;
 use super::machine::Delivery;
-use super::outcome::{Cause, DeliveryError, Outcome};
+use super::outcome::Outcome;
 use super::pace::Pace;
 use super::step::{Effect, Query, Step};
 use super::target::{Abort, Target, Targets};
@@ -211,10 +211,7 @@ impl Sender {
         let senders = &self.senders;
         let Some(target) = target(&mut self.targets, flight.endpoint()) else {
             // Forwarding was disabled, or the agent ends, before there was a target.
-            let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
-            let now = Instant::now();
-            senders.lock().on(flight, outcome, Duration::ZERO, now);
-            return;
+            return senders.lock().unsent(flight);
         };
         let packed = target.prepare(flight.batch(), flight.max_bytes());
         if let Some(packed) = packed.filter(|packed| packed.bytes > flight.max_bytes()) {

@@ -65,6 +65,19 @@ fn what_the_previous_target_has_taken_is_delivered() {
     }
 }
 
+/// A sender had nowhere to send it.
+#[test]
+fn what_was_not_sent_is_as_doubtful_as_before() {
+    let (mut delivery, mut flight) = in_flight(terms());
+    flight.attempt.doubt = Some(MOVED.into());
+    delivery.wakes_others();
+    delivery.unsent(flight);
+    let attempt = delivery.retry.front().unwrap();
+    assert_eq!(attempt.doubt.as_deref(), Some(MOVED));
+    assert_eq!((delivery.buffered(), delivery.in_flight.len()), (3, 0));
+    assert!(delivery.wakes_others());
+}
+
 #[test]
 fn other_senders_look_again_unless_all_is_well() {
     for (has_failed, has_ended, outcome, wakes) in [
