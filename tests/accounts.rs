@@ -163,7 +163,7 @@ fn an_outage_is_told_at_once_then_once_an_interval_and_at_its_end() {
     assert!(line.contains("delivery failing for "), "{line}");
     eventually("events that find no room are mentioned too", || {
         feed(&mut agent, &numbered(5..6));
-        let told = agent.log().contains("; buffer full (5 events)");
+        let told = agent.log().contains("; 5 events buffered, others dropped");
         told.then_some(())
     });
     hook.always(Answer::ok());

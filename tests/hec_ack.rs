@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::delivery::{TOKEN, feed, numbered, start};
 use super::source_http::free_address;
 use super::status::get;
-use super::support::{Agent, Answer, Metrics, Request, STATE_DIR, Webhook, eventually};
+use super::support::{Agent, Answer, Metrics, Request, STATE_DIR, Webhook, end_input, eventually};
 
 /// An indexer behind a balancer, which indexes nothing before it is told to.
 struct Splunk {
@@ -452,4 +452,25 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
     });
     agent.signal(libc::SIGTERM);
     assert_eq!(agent.wait().balance().delivered, 20);
+}
+
+/// They are dropped, and nobody will know whether they arrived.
+#[test]
+fn what_is_not_acknowledged_when_forwarding_is_disabled_is_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("webhook.env");
+    let enable = |value: &str| {
+        let line = format!("S3_AUDIT_WEBHOOK_ENABLED={value}\n");
+        fs::write(&file, line).unwrap();
+    };
+    enable("true");
+    let splunk = Splunk::start(None);
+    let (agent, _) = splunk.posted(&["--config", file.to_str().unwrap()], 20);
+    enable("false");
+    agent.wait_for_log(
+        "20 events posted but not acknowledged as indexed when forwarding was disabled",
+    );
+    let (balance, log) = end_input(agent);
+    assert_eq!(balance.by_reason["disabled"], 20, "{log}");
+    assert_eq!(log.matches("not acknowledged").count(), 1, "{log}");
 }

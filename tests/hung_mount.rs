@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-use super::support::{Agent, AgentCommand, Mount, Webhook};
+use super::delivery::{feed, numbered, start};
+use super::support::{Agent, AgentCommand, Answer, Mount, Webhook, end_input};
 
 /// A mount at this directory whose server never answers, for as long as both live. `None`, and the reason is printed,
 /// where this is not possible.
@@ -93,4 +94,26 @@ fn files_on_a_mount_that_hangs_are_named_and_other_sources_and_the_end_do_not_wa
     agent.signal(libc::SIGTERM);
     let ended = agent.wait();
     assert_eq!((ended.code, ended.balance().delivered), (Some(0), 1));
+}
+
+#[test]
+fn rejected_events_that_can_not_be_saved_before_the_end_are_counted() {
+    let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
+    hook.always(Answer::status(400));
+    let rejects = dir.path().join("rejects");
+    std::fs::create_dir(&rejects).unwrap();
+    let file = format!("--reject-file={}", rejects.join("file").display());
+    let mut agent = start(&hook.url(), &[&file, "--shutdown-timeout=1s"]);
+    agent.wait_for_log("started: ");
+    let Some(_hung) = hang(&rejects) else {
+        return;
+    };
+    feed(&mut agent, &numbered(0..3));
+    agent.wait_for_log("rejected ");
+    let (balance, log) = end_input(agent);
+    assert_eq!(balance.rejected, 3, "{log}");
+    assert!(
+        log.contains("not saved: 3 events that the webhook rejected ("),
+        "{log}"
+    );
 }

@@ -2,6 +2,7 @@
 //! what can't work together is refused at start; and all of it changes while the agent runs.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -637,4 +638,24 @@ fn headers_are_written_into_the_settings_file_and_not_shown() {
         (Some("s3cret, 2"), Some(SECRET))
     );
     assert_eq!(request.text(), "[{}]");
+}
+
+/// What is around events may be much more than they are.
+#[test]
+fn no_more_is_sent_a_second_than_max_rate_with_all_that_is_around_events() {
+    let hook = Webhook::start();
+    let long = "x".repeat(250);
+    let began = Instant::now();
+    let options = ["--format=hec", "--hec-source", &long, "--max-rate=50KiB"];
+    let mut agent = start(&plain(&hook), &options);
+    feed(&mut agent, &numbered(0..500));
+    hook.wait_for_events(500);
+    let took = began.elapsed();
+    let requests = hook.requests();
+    let (_, others) = requests.split_last().unwrap();
+    let sent: usize = others.iter().map(|request| request.body.len()).sum();
+    assert!(sent > 50 << 10, "{sent}");
+    let least = Duration::from_secs_f64(sent as f64 / 51_200.0);
+    assert!(took >= least, "{took:?} for {sent} bytes");
+    end(agent, 500, 0);
 }

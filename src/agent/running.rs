@@ -150,8 +150,15 @@ impl Agent {
         if let Some(spool) = self.spool {
             self.report.left(spool.finish(left() / 2));
         }
-        if let Some(rejects) = self.rejects {
-            let _ = rejects.recv_timeout(left() / 2);
+        // A sender that does not end keeps the file's thread alive, too.
+        if let Some(rejects) = self.rejects
+            && rejects.recv_timeout(left() / 2) == Err(RecvTimeoutError::Timeout)
+        {
+            let now = self.report.snapshot();
+            let written = now.rejects.saved + now.rejects.unsaved;
+            let waiting = now.balance.rejected.saturating_sub(written);
+            let error = "the file was not written in time";
+            self.report.rejects_unsaved(waiting as usize, error);
         }
         if let Some(checkpoints) = self.checkpoints {
             checkpoints.finish(left() / 2);

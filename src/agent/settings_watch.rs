@@ -277,6 +277,9 @@ impl SettingsWatcher {
     /// Hands each sender the target, with its own connection.
     fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
+        // A sender that waits for events takes it over only with the next one.
+        let names = targets.as_ref().map(|targets| targets.names.clone());
+        self.report.another_webhook(names.unwrap_or_default());
         let each = Targets::each(targets, self.senders.len());
         for (sender, targets) in self.senders.iter().zip(each) {
             sender.change((self.generation, targets));
@@ -373,10 +376,58 @@ fn read(files: impl Iterator<Item = PathBuf>) -> Contents {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::SystemTime;
 
     use crossbeam_channel::never;
 
     use super::*;
+    use crate::telemetry::expiry::Expiries;
+
+    /// What an agent that was started with these arguments has.
+    fn watcher(arguments: &str, forwarding: Forwarding) -> (SettingsWatcher, Arc<Report>) {
+        let invocation = Invocation::read(arguments.split(' ').map(OsString::from)).unwrap();
+        let Command::Run(options) = invocation.command else {
+            panic!("not run");
+        };
+        let report = Arc::new(Report::new(Duration::from_secs(1), Vec::new()));
+        report.forwards(forwarding, "");
+        let settings = (contents(&options), &*options, &invocation.provenance);
+        let rules = LiveRules::new(Rules::default());
+        let watcher = SettingsWatcher::new(settings, Arc::clone(&report), &[], rules, never());
+        (watcher, report)
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_webhook_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("webhook.env");
+        let write = |host: &str, enabled: bool| {
+            let text = format!(
+                "S3_AUDIT_WEBHOOK_ENDPOINT=http://{host}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=none\n\
+                 S3_AUDIT_WEBHOOK_ENABLED={enabled}\n"
+            );
+            fs::write(&file, text).unwrap();
+        };
+        write("a", true);
+        let arguments = format!("x run --config {}", file.display());
+        let (mut watcher, report) = watcher(&arguments, Forwarding::On("a".into()));
+        for (host, enabled) in [("b", true), ("b", false), ("b", true)] {
+            report.delivery_restored();
+            report.delivery_failed("no", None, Duration::ZERO);
+            report.webhook_clock(0, 9);
+            let expiries = Expiries {
+                webhook: Some(SystemTime::now()),
+                ..Expiries::default()
+            };
+            report.certificates("a".into(), expiries);
+            write(host, enabled);
+            watcher.poll(true);
+            let now = report.snapshot();
+            assert_eq!(report.is_forwarding(), enabled);
+            let known = (now.reached, now.outage, now.clock_skew, now.expiries);
+            assert_eq!(known, (false, None, None, Expiries::default()));
+        }
+    }
 
     /// While the agent started, the file was there, gone, and there again.
     #[test]
@@ -385,17 +436,9 @@ mod tests {
         let token = dir.path().join("token");
         fs::write(&token, "Splunk x").unwrap();
         let arguments = "x run --config /missing --endpoint http://h/ --auth-token-file";
-        let arguments = arguments.split(' ').map(OsString::from);
-        let invocation = Invocation::read(arguments.chain([token.clone().into()])).unwrap();
-        let Command::Run(options) = invocation.command else {
-            panic!("not run");
-        };
-        let report = Arc::new(Report::new(Duration::from_secs(1), Vec::new()));
+        let arguments = format!("{arguments} {}", token.display());
         let error = format!("--auth-token-file: {} can't be read: x", token.display());
-        report.forwards(Forwarding::Awaited(error), "");
-        let settings = (contents(&options), &*options, &invocation.provenance);
-        let rules = LiveRules::new(Rules::default());
-        let mut watcher = SettingsWatcher::new(settings, Arc::clone(&report), &[], rules, never());
+        let (mut watcher, report) = watcher(&arguments, Forwarding::Awaited(error));
         watcher.poll(false);
         let now = report.forwarding();
         assert!(matches!(now, Some(Forwarding::On(_))), "{now:?}");

@@ -33,7 +33,6 @@ impl Delivery {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         } else if !self.is_distrusted {
-            effects.push(Effect::Posted);
             self.passed(effects);
         }
     }

@@ -61,8 +61,8 @@ impl Delivery {
                 false => effects.push(Effect::Rejected(rejected, error.message)),
             }
         }
-        if !none_passed {
-            effects.push(Effect::Delivered(delivered));
+        effects.push(Effect::Delivered(delivered));
+        if !none_passed && !is_late {
             self.passed(effects);
         }
         if !unknown.is_empty() {
@@ -77,7 +77,7 @@ impl Delivery {
             let message = partial.failure.as_ref().map(|error| &*error.message);
             self.failed_apart(failed, message.unwrap_or_default(), now, effects);
         }
-        if let Some(error) = partial.failure.filter(|_| !is_one_apart) {
+        if let Some(error) = partial.failure.filter(|_| !is_one_apart && !is_late) {
             self.hold_off(launch, error, now, effects);
         }
     }

@@ -159,6 +159,7 @@ impl Delivery {
 
     /// A request passed: the webhook is up.
     pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Passed);
         self.passes += 1;
         self.failed_in_a_row = 0;
         self.rejected_in_a_row = 0;

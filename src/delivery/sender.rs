@@ -3,14 +3,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{self as channel, Receiver, bounded};
 
 use super::attempt::Flight;
 use super::batch::Batch;
 use super::machine::Delivery;
-use super::outcome::{Cause, DeliveryError, Outcome};
+use super::outcome::Outcome;
 use super::pace::Pace;
 use super::step::{Effect, Query, Step};
 use super::target::{Abort, Target, Targets};
@@ -211,10 +211,7 @@ impl Sender {
         let senders = &self.senders;
         let Some(target) = target(&mut self.targets, flight.endpoint()) else {
             // Forwarding was disabled, or the agent ends, before there was a target.
-            let outcome = Outcome::Failed(DeliveryError::transient(Cause::Aborted, ""));
-            let now = Instant::now();
-            senders.lock().on(flight, outcome, Duration::ZERO, now);
-            return;
+            return senders.lock().unsent(flight);
         };
         let packed = target.prepare(flight.batch(), flight.max_bytes());
         if let Some(packed) = packed.filter(|packed| packed.bytes > flight.max_bytes()) {
@@ -227,13 +224,7 @@ impl Sender {
         if let Some((next, max_bytes)) = ahead {
             target.prepare_ahead(next, max_bytes);
         }
-        let pace = senders.pace.lock();
-        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
-        let delay = pace.book(flight.batch().extent().bytes, Instant::now());
-        drop(pace);
-        if let Some(delay) = delay {
-            senders.abort.wait(delay);
-        }
+        senders.keep_pace(&flight);
         let began = Instant::now();
         let outcome = senders.watchdog.request(target.time_limit(), || {
             target.post(flight.batch(), flight.channel())
@@ -241,10 +232,14 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
-        if let Some(expiries) = target.expiries() {
+        let is_outdated = senders.lines[self.place].has_change();
+        if is_outdated {
+            flight.outdated();
+        }
+        if let Some(expiries) = target.expiries().filter(|_| !is_outdated) {
             senders.report.certificates(target.endpoint(), expiries);
         }
-        if let Some(skew) = target.clock_skew() {
+        if let Some(skew) = target.clock_skew().filter(|_| !is_outdated) {
             senders.report.webhook_clock(flight.endpoint(), skew);
         }
         let has_moved = target.has_moved();
@@ -267,9 +262,6 @@ impl Sender {
             },
             took: now - began,
         });
-        if senders.lines[self.place].has_change() {
-            flight.outdated();
-        }
         let mut delivery = senders.lock();
         if has_moved {
             delivery.moved(self.place, flight.endpoint());
@@ -331,9 +323,17 @@ impl Sender {
         *aborter = targets.map(Targets::cut);
         drop(aborter);
         let terms = targets.map(Targets::terms).unwrap_or_default();
-        if self.senders.lock().retarget(generation, terms) {
-            let names = targets.map_or_else(Vec::new, |targets| targets.names.clone());
-            self.senders.report.another_webhook(names);
+        let mut delivery = self.senders.lock();
+        let posted = delivery.posted();
+        if delivery.retarget(generation, terms) {
+            let names = targets.map(|targets| targets.names.clone());
+            self.senders
+                .report
+                .another_webhook(names.unwrap_or_default());
+            if targets.is_none() {
+                let when = "forwarding was disabled";
+                self.senders.report.left_unacknowledged(posted, when);
+            }
         }
     }
 }
@@ -355,6 +355,18 @@ impl Senders {
         }
     }
 
+    /// Waits until this body may be sent.
+    fn keep_pace(&self, flight: &Flight) {
+        let bytes = self.lock().plain_size(flight);
+        let pace = self.pace.lock();
+        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
+        let delay = pace.book(bytes, Instant::now());
+        drop(pace);
+        if let Some(delay) = delay {
+            self.abort.wait(delay);
+        }
+    }
+
     /// Does what follows from the end of a request to this target.
     fn conclude(&self, delivery: &mut Delivery, effects: Vec<Effect>, target: &dyn Target) {
         for effect in effects {
@@ -369,7 +381,6 @@ impl Senders {
             Effect::Delivered(batch) => {
                 let Extent { events, bytes } = batch.extent();
                 self.report.delivered(events, bytes);
-                self.report.delivery_restored();
                 self.finish(batch);
             }
             Effect::Indexed(seqs, bytes) => {
@@ -394,10 +405,9 @@ impl Senders {
                 self.report
                     .delivery_failed(&error.message, error.fix, delay);
             }
-            Effect::Divided => self.report.delivery_restored(),
             Effect::Redelivered(events, message) => self.report.redelivered(events, &message),
             Effect::BodySizeLearned(bytes) => self.report.body_size_learned(bytes),
-            Effect::Posted => self.report.delivery_restored(),
+            Effect::Divided | Effect::Passed => self.report.delivery_restored(),
             Effect::QueryAnswered => self.report.query_answered(),
             Effect::QueryFailed(error) => self.report.query_failed(&error.message),
             Effect::EndpointFailed(place, error) => {
@@ -424,7 +434,7 @@ impl Senders {
         let delivery = self.lock();
         let (mut left, posted) = (delivery.buffered(), delivery.posted());
         drop(delivery);
-        self.report.left_unacknowledged(posted);
+        self.report.left_unacknowledged(posted, "the agent ended");
         // What is left in the spool stays there, and is counted there.
         self.consumer.close();
         while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {

@@ -111,8 +111,8 @@ pub enum Effect {
     Redelivered(usize, String),
     /// The webhook takes bodies up to this size.
     BodySizeLearned(usize),
-    /// The webhook has taken a body, and will index it.
-    Posted,
+    /// The webhook has taken what it was sent: it works.
+    Passed,
     /// A query for what is indexed was answered.
     QueryAnswered,
     /// Such a query failed, and is made again.

@@ -306,7 +306,8 @@ fn webhook(now: &Snapshot) -> Value {
         "endpoints": endpoints.collect::<Vec<_>>(),
         "failing_since": outage.map(since),
         "why": disabled.or_else(|| outage.map(|outage| outage.error.clone())),
-        "last_delivery": now.last_delivery.map(time),
+        // That of an untried one was another webhook's.
+        "last_delivery": now.last_delivery.filter(|_| state != "untried").map(time),
     })
 }
 

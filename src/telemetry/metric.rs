@@ -76,7 +76,7 @@ webhook_enabled: 1 if there is a webhook; 0 if not: files and the spool wait, ot
 settings_rejected_timestamp_seconds: Since when the settings file is invalid and the previous settings are in force; 0 if it is valid.
 last_delivery_timestamp_seconds: When the webhook last took events; 0 if it never did.
 certificate_expiry_timestamp_seconds certificate: When the certificate expires, as the last new connection to the webhook has shown it.
-clock_skew_seconds of: Seconds between this host's clock and that of the webhook, or the times of a source's new events.
+clock_skew_seconds of: Seconds between this host's clock and that of the webhook, or the times of a source's events of the last 5 minutes.
 start_time_seconds: When the agent started.
 build_info version: 1; its label is the agent's version.";
 

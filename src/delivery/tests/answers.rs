@@ -57,11 +57,25 @@ fn what_the_previous_target_has_taken_is_delivered() {
             _ => 0,
         });
         assert_eq!(events.sum::<usize>(), delivered);
+        assert!(!is_restored(&effects), "nothing is known of this one");
         assert_eq!(delivery.buffered(), 3 - delivered);
         let attempt = delivery.retry.front();
         assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt);
         assert_eq!(delivery.suspects.len(), 0, "{is_installed}");
     }
+}
+
+/// A sender had nowhere to send it.
+#[test]
+fn what_was_not_sent_is_as_doubtful_as_before() {
+    let (mut delivery, mut flight) = in_flight(terms());
+    flight.attempt.doubt = Some(MOVED.into());
+    delivery.wakes_others();
+    delivery.unsent(flight);
+    let attempt = delivery.retry.front().unwrap();
+    assert_eq!(attempt.doubt.as_deref(), Some(MOVED));
+    assert_eq!((delivery.buffered(), delivery.in_flight.len()), (3, 0));
+    assert!(delivery.wakes_others());
 }
 
 #[test]
@@ -86,17 +100,38 @@ fn other_senders_look_again_unless_all_is_well() {
     }
 }
 
+/// Whether an outage is over.
+fn is_restored(effects: &[Effect]) -> bool {
+    let mut effects = effects.iter();
+    effects.any(|effect| matches!(effect, Effect::Passed))
+}
+
 #[test]
-fn what_splunk_takes_ends_an_outage_unless_it_acknowledges_nothing() {
+fn what_is_taken_ends_an_outage_unless_splunk_acknowledges_nothing() {
+    for (terms, outcome, is_distrusted) in [
+        (terms(), Outcome::Delivered, false),
+        (splunk(), Outcome::Accepted(0), false),
+        (splunk(), Outcome::Accepted(0), true),
+    ] {
+        let (mut delivery, flight) = in_flight(terms);
+        (delivery.is_distrusted, delivery.failed_in_a_row) = (is_distrusted, 1);
+        let effects = delivery.on(flight, outcome, QUICK, Instant::now());
+        assert_eq!(is_restored(&effects), !is_distrusted);
+        assert_eq!(delivery.failed_in_a_row, u32::from(is_distrusted));
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_posted_before_does_not_end_an_outage() {
     for is_distrusted in [false, true] {
         let (mut delivery, flight) = in_flight(splunk());
+        let now = Instant::now();
+        delivery.on(flight, Outcome::Accepted(0), QUICK, now);
+        let query = delivery.posted.due(0, now + MAX).unwrap();
         (delivery.is_distrusted, delivery.failed_in_a_row) = (is_distrusted, 1);
-        let effects = delivery.on(flight, Outcome::Accepted(0), QUICK, Instant::now());
-        let is_posted = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Posted));
-        assert_eq!(is_posted, !is_distrusted);
-        assert_eq!(delivery.failed_in_a_row, u32::from(is_distrusted));
+        let effects = delivery.asked(&query, Ok(vec![0]), QUICK, now);
+        assert_eq!(is_restored(&effects), is_distrusted);
+        assert_eq!(delivery.failed_in_a_row, u32::from(!is_distrusted));
     }
 }
 

@@ -247,6 +247,29 @@ fn an_event_that_failed_is_set_aside_unless_that_was_another_webhook() {
 }
 
 #[test]
+fn what_another_webhook_says_of_each_event_is_no_pass_and_no_failure_of_this_one() {
+    use EventOutcome::{Delivered, Failed, Rejected, Retry, Unknown};
+    for outcome in [Failed, Rejected, Retry, Unknown] {
+        let (mut delivery, flight) = in_flight(terms());
+        delivery.retarget(2, terms());
+        let outcomes = partial(vec![Delivered, outcome, Delivered]);
+        let now = Instant::now();
+        let effects = delivery.on(flight, outcomes, QUICK, now);
+        let is_delivered =
+            matches!(&effects[..], [Effect::Delivered(batch)] if batch.extent().events == 2);
+        assert!(is_delivered, "{outcome:?}: {effects:?}");
+        let known = (delivery.passes, delivery.failed_in_a_row, delivery.trouble);
+        assert_eq!(known, (0, 0, None), "{outcome:?}");
+        let wait = delivery.waits_for(0, now);
+        assert_eq!(
+            (wait, delivery.buffered()),
+            (Duration::ZERO, 1),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn events_that_fail_by_chance_in_bodies_that_pass_are_not_rejected() {
     for percent in [1, 5, 20, 50, 90] {
         let mut simulation = Simulation::new(20_000);

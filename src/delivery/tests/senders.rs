@@ -215,7 +215,7 @@ impl Simulation {
             Effect::Divided => {}
             Effect::Redelivered(events, _) => self.redelivered += events,
             Effect::BodySizeLearned(bytes) => self.sizes_learned.push(bytes),
-            Effect::Posted => {}
+            Effect::Passed => {}
             Effect::QueryAnswered => {}
             Effect::QueryFailed(_) => self.queries_failed += 1,
             Effect::EndpointFailed(place, _) => self.turns.push((place, false, elapsed)),

@@ -195,6 +195,7 @@ fn a_status_says_where_events_go_and_why_they_do_not() {
             forwarding,
             reached,
             outage: fails.then(|| outage("no")),
+            last_delivery: Some(SystemTime::UNIX_EPOCH),
             ..Snapshot::default()
         });
         let or_null = |text: &str| match text {
@@ -210,7 +211,8 @@ fn a_status_says_where_events_go_and_why_they_do_not() {
             "endpoints": [],
             "failing_since": or_null(if state == "failing" { "now" } else { "" }),
             "why": or_null(why),
-            "last_delivery": null,
+            // That of an untried one was another webhook's.
+            "last_delivery": or_null(if state == "untried" { "" } else { "1970-01-01T00:00:00Z" }),
         });
         assert_eq!(found, expected, "{place}");
     }
@@ -236,6 +238,7 @@ fn snapshot() -> Snapshot {
     report.redacted(4);
     Snapshot {
         forwarding: Some(Forwarding::On("webhook w".into())),
+        reached: true,
         endpoints: vec![("e1".into(), None), ("e2".into(), Some(outage("down")))],
         last_delivery: Some(SystemTime::UNIX_EPOCH),
         posted: 5,
@@ -310,7 +313,7 @@ fn a_status_holds_all_that_is_known() {
         (
             "webhook",
             json!({
-                "state": "untried",
+                "state": "connected",
                 "endpoint": "w",
                 "endpoints": [
                     { "name": "e1", "failing_since": null, "why": null },

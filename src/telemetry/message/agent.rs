@@ -57,7 +57,7 @@ macro_rules! agent_messages {
         /// **Fix:** as the line says. Delivery then resumes by itself.
         DeliveryBlocked { error: String, fix: &'static str } = "delivery_blocked" Error
             "delivery failed: {error}; events are buffered; fix: {fix}";
-        /// Delivery still fails. With `buffer full`, events are being lost now, or files wait.
+        /// Delivery still fails. With `others dropped`, events are being lost now: there is no room for them in the buffer.
         /// **Fix:** see [the reason](troubleshooting.md#reasons-in-the-log).
         DeliveryFailing { lasts: HumanDuration, attempts: Attempts, error: String, buffer: Buffered } = "delivery_failing" Warn
             "delivery failing for {lasts} ({attempts}): {error}; {buffer}";
@@ -82,11 +82,12 @@ macro_rules! agent_messages {
         /// With `--hec-ack`: Splunk says again which events are indexed.
         QueryRestored { lasted: HumanDuration } = "query_restored" Info
             "the webhook says again which events are indexed, after {lasted}";
-        /// With `--hec-ack`: the agent ended before Splunk had indexed all events. Those of files and of the spool are sent
-        /// again by the next start.
+        /// With `--hec-ack`: the agent ended, or forwarding was disabled, before Splunk had indexed all events. Those of files
+        /// and of the spool are sent again by the next start, or when forwarding is enabled. All others are counted as
+        /// dropped, by the trail too, though Splunk may have them.
         /// **Fix:** raise `--shutdown-timeout` to the time that indexing takes.
-        LeftUnacknowledged { events: Events } = "left_unacknowledged" Warn
-            "{events} posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted as not delivered";
+        LeftUnacknowledged { events: Events, when: &'static str } = "left_unacknowledged" Warn
+            "{events} posted but not acknowledged as indexed when {when}; they may be indexed, and are counted as not delivered";
         /// One of several `--endpoint`s fails; the others are used without a delay. `show` lists it, and
         /// `webhook_up{endpoint="…"}` is 0.
         /// **Fix:** repair it; `s3-audit-webhook test` tries each of them.

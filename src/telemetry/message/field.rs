@@ -82,22 +82,19 @@ counted! {
     MoreOutages "more outage"
 }
 
-/// What is in the buffer: `312 events buffered`, or `buffer full (100000 events)`.
+/// What is in the buffer: `312 events buffered`, and `, others dropped` if some were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffered {
     /// Events.
     pub events: u64,
-    /// Events were dropped recently because there was no room.
-    pub is_full: bool,
+    /// Events were dropped recently because there was no room for them.
+    pub drops: bool,
 }
 
 impl fmt::Display for Buffered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events = Events(self.events);
-        match self.is_full {
-            true => write!(f, "buffer full ({events})"),
-            false => write!(f, "{events} buffered"),
-        }
+        let dropped = if self.drops { ", others dropped" } else { "" };
+        write!(f, "{} buffered{dropped}", Events(self.events))
     }
 }
 

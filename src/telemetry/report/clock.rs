@@ -12,8 +12,8 @@ pub(super) struct Clock {
     limit: u64,
     /// How long it has to be wrong until that is reported.
     patience: Duration,
-    /// By how many seconds it was ahead when it was last seen; negative if it was behind.
-    skew: Option<i64>,
+    /// By how many seconds it was ahead when it was last seen, and when that was; negative if it was behind.
+    skew: Option<(i64, Instant)>,
     /// Since when it has been wrong, or right.
     since: Option<(bool, Instant)>,
     is_reported: bool,
@@ -21,6 +21,8 @@ pub(super) struct Clock {
 
 /// How long it has to be right until that is reported: behind a balancer there may be several, one of them wrong.
 const CALM: Duration = Duration::from_secs(60);
+/// How long it is known of the time of an event: not as long as an alert waits.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 impl Clock {
     pub(super) fn new(limit: u64, patience: Duration) -> Self {
@@ -35,7 +37,7 @@ impl Clock {
 
     /// The clock was seen. `what` names it, in words that `agrees with` can follow.
     pub(super) fn seen(&mut self, skew: i64, what: &str, now: Instant) -> Option<Message> {
-        self.skew = Some(skew);
+        self.skew = Some((skew, now));
         let is_wrong = skew.unsigned_abs() > self.limit;
         let since = match self.since {
             Some((was_wrong, since)) if was_wrong == is_wrong => since,
@@ -61,10 +63,15 @@ impl Clock {
         })
     }
 
+    /// What was seen long ago says nothing any more.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.skew.take_if(|(_, at)| now - *at >= KEPT);
+    }
+
     /// Seconds between both clocks.
     pub(super) fn skew(&self) -> Option<u64> {
         // An event or answer that arrives a moment later is not late.
-        let skew = self.skew?.unsigned_abs();
+        let skew = self.skew?.0.unsigned_abs();
         Some(if skew < 2 { 0 } else { skew })
     }
 }

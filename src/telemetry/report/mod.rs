@@ -20,7 +20,7 @@ use crate::telemetry::counters::{Balance, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
-use crate::telemetry::requests::{Finished, RequestResult};
+use crate::telemetry::requests::Finished;
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState, SpoolState};
 use crate::text::quantity::Size;
 
@@ -209,18 +209,17 @@ impl Report {
 
     /// Rejected events could not be written to their file.
     pub fn rejects_unsaved(&self, events: usize, error: &str) {
-        self.update(|state, now| {
-            state.went_wrong(format!("rejected events not saved: {error}"), now);
-            state.count(Kind::RejectsUnsaved, events as u64, error)
-        });
+        if events > 0 {
+            self.update(|state, now| {
+                state.went_wrong(format!("rejected events not saved: {error}"), now);
+                state.count(Kind::RejectsUnsaved, events as u64, error)
+            });
+        }
     }
 
     /// A request to the webhook came to an end.
     pub fn request_finished(&self, finished: Finished) {
         self.counts().requests.add(finished);
-        if finished.result != RequestResult::Retried {
-            self.state().known.reached = true;
-        }
     }
 
     /// A request failed and is resent after `retry_in`. `fix` is what an operator must do if it won't pass by itself.
@@ -249,11 +248,11 @@ impl Report {
         self.update(|state, now| state.query_answered(now));
     }
 
-    /// The agent ends before this many events were acknowledged as indexed.
-    pub fn left_unacknowledged(&self, events: usize) {
+    /// This many events were not acknowledged as indexed before the agent ended, or whatever happened.
+    pub fn left_unacknowledged(&self, events: usize, when: &'static str) {
         if events > 0 {
             let events = Events(events as u64);
-            self.update(|_, _| Some(Message::LeftUnacknowledged { events }));
+            self.update(|_, _| Some(Message::LeftUnacknowledged { events, when }));
         }
     }
 

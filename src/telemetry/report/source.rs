@@ -126,8 +126,9 @@ impl Source {
         }
     }
 
-    /// A line about an outage, if one is due.
+    /// An interval is over. Returns a line about an outage, if one is due.
     pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Option<Message> {
+        self.clock.forget(now);
         let outage = self.outages.due(now, interval, INTERVALS)?;
         Some(Message::SourceStillUnavailable {
             source: self.known.name.clone(),

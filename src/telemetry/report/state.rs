@@ -91,6 +91,7 @@ impl State {
     }
 
     pub(super) fn rejected(&mut self, events: u64, error: &str, now: Now) -> Option<Message> {
+        self.known.reached = true;
         self.went_wrong(format!("webhook rejected an event: {error}"), now);
         self.count(Kind::Rejected, events, error)
     }
@@ -203,13 +204,13 @@ impl State {
         let sources = sources.filter_map(|source| source.due(now.instant, self.interval));
         let sources: Vec<_> = sources.collect();
         let mut messages = self.sum_up(Some(self.interval));
-        let is_full = messages.iter().any(|message| {
+        let drops = messages.iter().any(|message| {
             matches!(message, Message::Dropped { reason, .. } if *reason == Reason::BufferFull.name())
         });
         if let Some((lasts, attempts, error, fix)) = failing {
             let buffer = Buffered {
                 events: buffered,
-                is_full,
+                drops,
             };
             messages.push(match fix {
                 None => Message::DeliveryFailing {

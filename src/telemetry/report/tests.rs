@@ -158,7 +158,7 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
         story.tick(22),
         [
             "dropped 5 events in 10s (buffer full); 10 since start",
-            "delivery failing for 22s (4 attempts): HTTP 503; buffer full (312 events)"
+            "delivery failing for 22s (4 attempts): HTTP 503; 312 events buffered, others dropped"
         ]
     );
     let now = story.at(30);
@@ -167,6 +167,25 @@ fn an_outage_of_the_webhook_from_beginning_to_end() {
         ["delivery restored after 30s (4 attempts)"]
     );
     assert!(story.state.delivery_restored(now).is_none());
+}
+
+#[test]
+fn the_clock_of_a_source_is_known_while_it_has_events() {
+    let mut story = Story::new();
+    let skew = |story: &Story| {
+        let balance = Report::new(INTERVAL, Vec::new()).balance();
+        story.state.snapshot(balance).sources[0].clock_skew
+    };
+    let now = story.at(0).instant;
+    story.state.sources[0].dated(-88_171, now);
+    // A single late event is over before anybody is alarmed.
+    for (seconds, known) in [(10, Some(88_171)), (299, Some(88_171)), (300, None)] {
+        story.tick(seconds);
+        assert_eq!(skew(&story), known, "{seconds}");
+    }
+    let now = story.at(301).instant;
+    story.state.sources[0].dated(-90, now);
+    assert_eq!(skew(&story), Some(90));
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl State {
     }
 
     pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
+        self.known.reached = true;
         let outage = self.webhook.ended(now.instant)?;
         Some(Message::DeliveryRestored {
             lasted: HumanDuration(now.instant - outage.since),
@@ -81,6 +82,7 @@ impl State {
         self.queries = Outages::default();
         self.clocks.clear();
         self.known.reached = false;
+        self.known.posted = 0;
     }
 
     pub(super) fn webhook_clock(&mut self, place: usize, skew: i64, now: Now) -> Option<Message> {
