@@ -157,13 +157,23 @@ pub enum FileStart {
     End,
 }
 
+impl FileStart {
+    /// As the option says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileStart::Beginning => "beginning",
+            FileStart::End => "end",
+        }
+    }
+}
+
 impl FromStr for FileStart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         choose(
             text,
-            &[("beginning", FileStart::Beginning), ("end", FileStart::End)],
+            &[FileStart::Beginning, FileStart::End].map(|start| (start.name(), start)),
         )
     }
 }

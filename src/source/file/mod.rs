@@ -92,23 +92,26 @@ impl Source for FileSource {
     }
 
     fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        let mut restored = None;
+        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
+        let (mut restored, mut before) = (None, None);
         while let Some(receiver) = &self.restored
             && restored.is_none()
         {
             restored = receiver.try_recv().ok();
             if restored.is_none() {
+                let look = || Follower::new(&self.path, self.settings.clone(), 0, None).files_now();
+                before.get_or_insert_with(|| watchdog.files(&name, look));
                 output.waits();
                 if stop.wait(pace::MAX) {
                     return;
                 }
             }
         }
-        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
         let max_open = descriptors::for_files();
         let mut follower = watchdog.files(&name, || {
             Follower::new(&self.path, self.settings, max_open, restored)
         });
+        follower.before = before;
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {
