@@ -150,7 +150,9 @@ impl CheckpointWriter {
             Ok(None) => {
                 let problem = format!("{dir}: another agent keeps its checkpoint of {spec} there");
                 if !is_default {
-                    return Err(CommandError::Failed(format!("{option}: {problem}")));
+                    return Err(CommandError::Failed(format!(
+                        "{option}: {problem}; fix: give each agent its own"
+                    )));
                 }
                 Some(problem)
             }

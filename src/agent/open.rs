@@ -221,7 +221,9 @@ pub fn check(
             CommandError::Failed(provenance.error(option, what).0)
         })?;
     }
+    spooling::check(options, provenance)?;
     let mut warnings = effect::warnings(options, provenance);
+    warnings.extend(options.sources.iter().filter_map(source::doubt));
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
     Ok((destination.forwarding, warnings))

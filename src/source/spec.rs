@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::str::FromStr;
 
 use crate::text::choice::choose;
@@ -82,6 +82,14 @@ impl Spec {
             Spec::Https(_) => "https",
             Spec::Fluent(_) | Spec::FluentUnix(_) => "fluent",
             Spec::Fluents(_) => "fluents",
+        }
+    }
+
+    /// Whether both are the same, however a file's path or pattern is written.
+    pub fn is_same(&self, other: &Spec) -> bool {
+        match (self, other) {
+            (Spec::File(one), Spec::File(two)) => absolute(one).ok() == absolute(two).ok(),
+            _ => self == other,
         }
     }
 

@@ -28,6 +28,7 @@ mod trouble;
 mod unpacking;
 mod zeros;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,6 +79,13 @@ pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
         )),
         false => Ok(()),
     }
+}
+
+/// A message if something other than a file is at this path.
+pub(super) fn doubt(path: &Path) -> Option<Message> {
+    let found = fs::metadata(path).ok().filter(|found| !found.is_file())?;
+    let (file, reason) = (label(path), trouble::what_it_is(&found));
+    Some(Message::FileNotRegular { file, reason })
 }
 
 /// Whether the source with this path or pattern reads the file at `file`.
