@@ -73,6 +73,7 @@ impl Follower {
 
     /// Opens a file that was just found.
     fn look_into(&mut self, listed: Listed, now: Instant) -> Option<(Tracked, Vec<u8>)> {
+        self.settings.watchdog.goes_on();
         let path = listed.path.clone();
         let mut file = Tracked::new(listed, now);
         match read_head(&mut file) {

@@ -139,6 +139,7 @@ impl Follower {
     fn stat(&mut self, names: Vec<Name>, now: Instant) -> Vec<Listed> {
         let mut found = Vec::new();
         for name in names {
+            self.settings.watchdog.goes_on();
             let is_it = |file: &Tracked| {
                 file.now.entry == name.entry && !file.is_gone && *file.now.path == *name.path
             };

@@ -124,8 +124,8 @@ macro_rules! source_messages {
         /// The file can be read again.
         FileRestored { file: String } = "file_restored" Info
             "{file} can be read again";
-        /// Looking at the files of this source, or reading them, takes long: a mount does not answer, or there are very
-        /// many files. None of them is read meanwhile; other sources are.
+        /// Looking at a file of this source, or reading it, takes long: a mount does not answer. None of the source's files is
+        /// read meanwhile; other sources are.
         /// **Fix:** repair the mount, or use a source of its own for each mount.
         FilesSlow { source: String, lasts: HumanDuration } = "files_slow" Warn
             "{source}: no answer for {lasts}, as on a mount whose server is down; its files are not read meanwhile";
