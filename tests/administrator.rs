@@ -281,6 +281,8 @@ fn check_validates_settings_and_files_and_starts_nothing() {
     settings.enable(&[]);
     let socket = settings.dir.path().join("socket");
     let source = format!("--source=unix-listen:{}", socket.display());
+    let absolute = std::path::absolute("a.log").unwrap();
+    let twice = format!("--source=file:{},file:a.log", absolute.display());
     let long = format!("--source=unix-listen:/{}", "x".repeat(107));
     let said = settings.must(&["check", &source]);
     for part in [
@@ -332,6 +334,11 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             2,
             "--source: fluent:127.0.0.1:9: http:127.0.0.1:9 listens there; fix: ",
         ),
+        (
+            &twice,
+            2,
+            "--source: file:a.log: given twice, also as file:/",
+        ),
     ] {
         let said = settings.run(&["check", &source, flag]);
         assert_eq!(said.code, Some(code), "{said:?}");
@@ -351,6 +358,11 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         assert_eq!(said.code, Some(2), "{said:?}");
         let what = "--source: file:/a.log: --exclude-files leaves it out; fix: ";
         assert!(said.stderr.contains(what), "{said:?}");
+        let spool = format!("--spool-dir={}", settings.dir.path().display());
+        let said = settings.run(&[command, &source, "--spool-bytes=1MiB", &spool]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let what = "there are files of others; fix: ";
+        assert!(said.stderr.contains(what), "{said:?}");
     }
     let page = "--status-listen=127.0.0.1:9";
     let said = settings.run(&["check", "--source=http:127.0.0.1:9", page]);
@@ -368,6 +380,10 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             "fluent:0.0.0.0:9: anyone who can reach this address can send forged events",
         ),
         ("--source=http:127.0.0.1:0", "http:127.0.0.1:0: port 0 is"),
+        (
+            "--source=file:/proc",
+            "file:/proc is not read: it is no regular file but a directory (fix: ",
+        ),
         (
             "--status-listen=127.0.0.1:0",
             "--status-listen: 127.0.0.1:0: port 0 is",

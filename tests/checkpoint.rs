@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::source_http::free_address;
+use crate::status::get;
 use crate::support::{
     Agent, AgentCommand, Answer, BINARY, Balance, Files, append, eventually, number, unchanged_for,
 };
@@ -813,6 +815,53 @@ fn from_the_end_means_what_is_there_at_the_very_first_start() {
     rotate_by_renaming(&story.path("audit.log"));
     story.write("audit.log", 11..=15);
     story.assert_arrive(1..=15);
+    end(agent);
+}
+
+#[test]
+fn from_the_end_what_no_checkpoint_is_there_for_is_lost_by_a_stop_and_counted() {
+    let story = Files::new();
+    story.write("audit.log", [1]);
+    let options = ["--file-start=end", "--shutdown-timeout=50ms"];
+    let agent = story.command("audit.log", &options).spawn();
+    eventually("it has looked", || {
+        (story.checkpoints().len() == 1).then_some(())
+    });
+    story.hook.stop();
+    fs::rename(story.state.path(), story.logs.path().join("away")).unwrap();
+    story.write("audit.log", 2..=6);
+    let line = agent.wait_for_log(".checkpoint: can't write the checkpoint");
+    assert!(
+        line.contains("a restart before that begins at the end"),
+        "{line}"
+    );
+    agent.wait_for_log("delivery failed");
+    agent.signal(libc::SIGTERM);
+    let balance = agent.wait().balance();
+    balance.holds();
+    assert_eq!((balance.dropped, balance.left), (5, 0));
+}
+
+#[test]
+fn the_end_is_that_of_the_start_however_late_the_state_directory_comes() {
+    let story = Files::new();
+    story.write("audit.log", [1]);
+    fs::remove_dir(story.state.path()).unwrap();
+    fs::write(story.state.path(), "in the way").unwrap();
+    let status = free_address();
+    let options = ["--file-start=end", &format!("--status-listen={status}")];
+    let agent = story.command("audit.log*", &options).spawn();
+    agent.wait_until_running();
+    eventually("the source waits", || {
+        let page = get(status, "/metrics").1;
+        let is_down = |line: &str| line.contains("source_up{") && line.ends_with(" 0");
+        page.lines().any(is_down).then_some(())
+    });
+    story.write("audit.log", [2]);
+    rotate_by_renaming(&story.path("audit.log"));
+    story.write("audit.log", [3]);
+    fs::remove_file(story.state.path()).unwrap();
+    story.assert_arrive(2..=3);
     end(agent);
 }
 

@@ -12,12 +12,13 @@ use crate::config::error::CommandError;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
-use crate::source::Spec;
+use crate::source::{FileStart, Spec};
 use crate::state;
 use crate::state::checkpoint::{FileOffset, Found, Progress, Restored, Store};
 use crate::sys::host;
 use crate::sys::thread::Worker;
 use crate::telemetry::message::Message;
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::watchdog::Watchdog;
 
 /// How often what has become final is written, if anything has: after a kill, events final since then are repeated.
@@ -39,7 +40,7 @@ pub(super) struct Memory {
     /// What earlier starts left; the source reads nothing before it has this.
     pub(super) restored: Receiver<Restored>,
     /// The next start reads again what was not delivered.
-    pub(super) resumes: bool,
+    pub(super) resumes: Resumes,
 }
 
 /// All sources' checkpoints.
@@ -61,6 +62,9 @@ struct Entry {
     /// `None` while the state directory is waited for.
     store: Option<Store>,
     progress: Progress,
+    /// Where the next start begins if there is no checkpoint.
+    start: FileStart,
+    resumes: Resumes,
     /// To the source, which reads nothing before this.
     restored: Sender<Restored>,
     /// The whole checkpoint is rewritten the next time.
@@ -92,7 +96,9 @@ pub(super) fn open(
     let mut all = Vec::new();
     for spec in &options.sources {
         all.push(match spec {
-            Spec::File(path) if !options.dry_run => Some(writer.add(spec, path, provenance)?),
+            Spec::File(path) if !options.dry_run => {
+                Some(writer.add(spec, path, options.file_start, provenance)?)
+            }
             _ => None,
         });
     }
@@ -115,6 +121,7 @@ impl CheckpointWriter {
         &mut self,
         spec: &Spec,
         path: &Path,
+        start: FileStart,
         provenance: &Provenance,
     ) -> Result<Memory, CommandError> {
         let dir = self.dir.display();
@@ -125,6 +132,8 @@ impl CheckpointWriter {
             path: path.to_owned(),
             store: None,
             progress: Progress::waking(self.wake.clone()),
+            start,
+            resumes: (start == FileStart::Beginning).into(),
             restored,
             is_stale: true,
             retry_at: None,
@@ -141,20 +150,24 @@ impl CheckpointWriter {
             Ok(None) => {
                 let problem = format!("{dir}: another agent keeps its checkpoint of {spec} there");
                 if !is_default {
-                    return Err(CommandError::Failed(format!("{option}: {problem}")));
+                    return Err(CommandError::Failed(format!(
+                        "{option}: {problem}; fix: give each agent its own"
+                    )));
                 }
                 Some(problem)
             }
             Err(error) => Some(format!("{dir}: can't be written to: {error}")),
         };
-        let resumes = problem.is_none();
+        let resumes = entry.resumes.clone();
         match problem {
             None => self.entries.push(entry),
             Some(error) => {
+                resumes.set(false);
                 entry.tell(Found::Nothing, Vec::new());
                 let source = spec.to_string();
                 self.notices.push(Message::NoCheckpoint {
                     source,
+                    start: start.name(),
                     error,
                     option,
                 });
@@ -241,6 +254,7 @@ impl Entry {
             _ => store.read_others(&state::file_name(&host::name()), since),
         };
         self.store = Some(store);
+        self.look_whether_it_resumes();
         self.tell(found, others);
         notice
     }
@@ -288,10 +302,20 @@ impl Entry {
             self.is_stale = !store.sync()?;
         }
         if self.is_stale {
-            store.rewrite(&self.progress)?;
+            let written = store.rewrite(&self.progress);
+            self.look_whether_it_resumes();
+            written?;
             self.is_stale = false;
         }
         Ok(())
+    }
+
+    /// Without a checkpoint, the next start may begin behind what was not delivered.
+    fn look_whether_it_resumes(&self) {
+        let is_there = |store: &Store| store.path().exists();
+        let resumes =
+            self.start == FileStart::Beginning || self.store.as_ref().is_some_and(is_there);
+        self.resumes.set(resumes);
     }
 
     fn write_and_log(&mut self, watermark: u64, sync: bool) {
@@ -311,7 +335,16 @@ impl Entry {
         match result {
             Err(error) if !was_failing => {
                 let error = error.to_string();
-                Message::CheckpointFailed { path, error }.log();
+                let effect = match self.resumes.get() {
+                    true => "sends events since the last one again",
+                    false => "begins at the end of each file, as there is none",
+                };
+                Message::CheckpointFailed {
+                    path,
+                    error,
+                    effect,
+                }
+                .log();
             }
             Ok(()) if was_failing => Message::CheckpointRestored { path }.log(),
             _ => {}

@@ -31,6 +31,7 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{descriptors, host};
 use crate::telemetry::log;
 use crate::telemetry::message::{self, Message, Spooled};
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::{AT_START, Watchdog};
 use crate::text::quantity::Size;
@@ -66,7 +67,7 @@ pub(super) struct Opened {
 pub(super) struct OpenSources {
     pub(super) sources: Vec<Box<dyn Source>>,
     /// For each source, whether the next start reads again what was not delivered.
-    pub(super) resumes: Vec<bool>,
+    pub(super) resumes: Vec<Resumes>,
     pub(super) checkpoints: CheckpointWriter,
 }
 
@@ -222,7 +223,9 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         source::check(spec, &listening.http, &options.exclude_files)
             .map_err(|error| of_source(error, spec, provenance))?;
     }
+    spooling::check(options, provenance)?;
     let mut warnings = effect::warnings(options, provenance);
+    warnings.extend(options.sources.iter().filter_map(source::doubt));
     warnings.extend(destination.warnings);
     warnings.extend(listening.warnings);
     let mut checked = Checked {
@@ -350,7 +353,10 @@ fn open_sources(
         watchdog.dir(AT_START, || checkpoints::open(options, provenance))?;
     let resumes = memories
         .iter()
-        .map(|memory| memory.as_ref().is_some_and(|memory| memory.resumes))
+        .map(|memory| {
+            let memory = memory.as_ref();
+            memory.map_or_else(|| false.into(), |memory| memory.resumes.clone())
+        })
         .collect();
     let of_files = specs.iter().filter(|spec| matches!(spec, Spec::File(_)));
     let has_several = of_files.count() > 1;

@@ -48,13 +48,14 @@ pub(super) fn open(
         }
         Files::open(&path)
     });
-    let refused = |what: &dyn Display| {
-        let name = provenance.name(Opt::SpoolDir);
-        Err(CommandError::Failed(format!("{name}: {dir}: {what}")))
-    };
     let files = match files {
-        Ok(None) => return refused(&"another agent has it; fix: give each agent its own"),
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => return refused(&error),
+        Ok(None) => {
+            let what = &"another agent has it; fix: give each agent its own";
+            return Err(refused(&dir, what, provenance));
+        }
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            return Err(refused(&dir, &error, provenance));
+        }
         Ok(Some(files)) => Ok(files),
         Err(error) => Err(error),
     };
@@ -66,6 +67,26 @@ pub(super) fn open(
         sync: options.spool.spool_sync,
     };
     Ok((Some(OpenSpool { settings, files }), notices))
+}
+
+/// Checks that the directory of the spool, if one is configured, is not used for something else. Changes nothing.
+///
+/// # Errors
+/// It is.
+pub(super) fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), CommandError> {
+    let path = options.spool.dir.directory();
+    let has_spool = options.spool.spool_bytes > 0 && !options.dry_run;
+    match Files::check(&path) {
+        Err(error) if has_spool && error.kind() == ErrorKind::DirectoryNotEmpty => {
+            Err(refused(&path.display().to_string(), &error, provenance))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(dir: &str, what: &dyn Display, provenance: &Provenance) -> CommandError {
+    let name = provenance.name(Opt::SpoolDir);
+    CommandError::Failed(format!("{name}: {dir}: {what}"))
 }
 
 /// What is in spools that this start does not use: the one in `path` if there is none, and the default one if that is

@@ -40,6 +40,7 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::thread::Worker;
 use crate::sys::{random, thread};
 use crate::telemetry::message::Message;
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, ReportedSource};
@@ -143,16 +144,16 @@ fn notify_ready(notify: Option<&Notify>) {
     }
 }
 
-fn report_on(options: &RunOptions, resumes: &[bool], rules: &LiveRules) -> Report {
+fn report_on(options: &RunOptions, resumes: &[Resumes], rules: &LiveRules) -> Report {
     let sources = options.sources.iter().zip(resumes);
     let sources = sources.map(|(spec, resumes)| ReportedSource {
         name: spec.to_string(),
-        resumes: *resumes,
+        resumes: resumes.clone(),
     });
     let trail = options.trail.trail.then(|| ReportedSource {
         name: "trail".into(),
         // What the spool keeps is sent by the next start.
-        resumes: true,
+        resumes: true.into(),
     });
     let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
     if options.trail.trail {
@@ -274,7 +275,7 @@ impl Start<'_> {
 
     fn sources(
         &self,
-        sources: impl Iterator<Item = (Box<dyn Source>, bool)>,
+        sources: impl Iterator<Item = (Box<dyn Source>, Resumes)>,
         spool: Option<&Spool>,
     ) -> Result<(), CommandError> {
         let options = self.options;
@@ -290,11 +291,10 @@ impl Start<'_> {
             } else {
                 self.producer.clone()
             };
-            let producer = match resumes {
-                true => producer.resuming(),
+            let producer = match spec {
                 // Files are not read while forwarding is disabled.
-                false if matches!(spec, Spec::File(_)) => producer.waiting(),
-                false => producer,
+                Spec::File(_) => producer.resuming(resumes),
+                _ => producer,
             };
             let report = Arc::clone(&self.report);
             let spool = spool.filter(|_| !source.is_lasting());
@@ -320,7 +320,7 @@ impl Start<'_> {
             return Ok(None);
         };
         let parts = trail::running::Parts {
-            producer: self.producer.resuming(),
+            producer: self.producer.resuming(true.into()),
             report: Arc::clone(&self.report),
             source: self.report.balance().sources() - 1,
             rules: self.rules.clone(),
@@ -344,7 +344,7 @@ impl Start<'_> {
     /// Starts reading the spool. It counts as one more source.
     fn feed(&self, spool: Spool) -> Result<(), CommandError> {
         let producer = self.producer.while_below(spooling::ahead(self.options));
-        let producer = producer.resuming().taking_large();
+        let producer = producer.resuming(true.into()).taking_large();
         let stop = self.shutdown.clone();
         let last_events = self.options.batch_events;
         self.spawn_source("spool-read", move || {

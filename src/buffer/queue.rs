@@ -14,6 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::buffer::acks::Seq;
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines, prefix_within};
 use crate::buffer::run::Run;
+use crate::telemetry::resumes::Resumes;
+use crate::text::ranges::Ranges;
 
 mod consumer;
 mod shared;
@@ -46,7 +48,7 @@ pub fn queue(bound: Extent) -> (Producer, Consumer) {
         shared: Arc::clone(&shared),
         most: Extent::MAX,
         waits: false,
-        resumes: false,
+        resumes: None,
         takes_large: false,
         chunks: chunks_in,
         bell: bell_in,
@@ -69,8 +71,8 @@ pub struct Producer {
     most: Extent,
     /// What is queued waits while forwarding is disabled.
     waits: bool,
-    /// The next start reads again what is not final.
-    resumes: bool,
+    /// The next start reads again what is not final, if the shared state's entry at this index says so.
+    resumes: Option<usize>,
     /// An empty queue takes a chunk larger than its bound.
     takes_large: bool,
     chunks: Sender<Run>,
@@ -89,19 +91,14 @@ impl Producer {
         }
     }
 
-    /// Another one, for a source that is not read while forwarding is disabled: what it has queued waits as well.
-    pub fn waiting(&self) -> Self {
+    /// Another one, for a source that is not read while forwarding is disabled: what it has queued waits as well. At
+    /// the next start it reads again what is not final, if `resumes` says so at the end.
+    pub fn resuming(&self, resumes: Resumes) -> Self {
+        let resuming = &mut self.shared.lock().resuming;
+        resuming.push((resumes, Ranges::default()));
         Producer {
             waits: true,
-            ..self.clone()
-        }
-    }
-
-    /// The same, for a source that at the next start reads again what is not final.
-    pub fn resuming(&self) -> Self {
-        Producer {
-            waits: true,
-            resumes: true,
+            resumes: Some(resuming.len() - 1),
             ..self.clone()
         }
     }
@@ -306,8 +303,9 @@ impl Producer {
         if self.waits {
             state.waiting.add(first..state.enqueued);
         }
-        if self.resumes {
-            state.resuming.add(first..state.enqueued);
+        let resuming = self.resumes.and_then(|at| state.resuming.get_mut(at));
+        if let Some((_, seqs)) = resuming {
+            seqs.add(first..state.enqueued);
         }
         if state.has(state.wanted) {
             state.wanted = Extent::MAX;

@@ -71,11 +71,18 @@ fn distinct(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageEr
     let page = options.status_listen.map(Spec::Http);
     for (place, spec) in specs.iter().chain(&page).enumerate() {
         let mut earlier = specs[..place].iter();
-        let Some(other) = earlier.find(|other| *other == spec || other.meets(spec)) else {
+        let Some(other) = earlier.find(|other| other.is_same(spec) || other.meets(spec)) else {
             continue;
         };
         let (option, what) = match place < specs.len() {
-            true if other == spec => (Opt::Source, "given twice; fix: give it once".into()),
+            true if other.is_same(spec) => {
+                let also = match other == spec {
+                    true => String::new(),
+                    false => format!(", also as {other}"),
+                };
+                let what = format!("given twice{also}; fix: give it once");
+                (Opt::Source, what)
+            }
             is_source => {
                 let what = format!("{other} listens there; fix: give each its own address");
                 (

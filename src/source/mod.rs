@@ -33,6 +33,7 @@ use crossbeam_channel::Receiver;
 
 use crate::state::checkpoint::Restored;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::telemetry::message::Message;
 
 /// Opens a source, so that whatever can fail fails before the first thread starts. A file resumes where its checkpoint
 /// says, or else begins where its settings say. What a listener needs and is not there yet is waited for.
@@ -89,6 +90,14 @@ pub fn check(spec: &Spec, http: &http::Settings, exclude: &[String]) -> Result<(
             listen::check_path(path)
         }
         _ => Ok(()),
+    }
+}
+
+/// What an operator should know of a source that has something else in the place of its file.
+pub fn doubt(spec: &Spec) -> Option<Message> {
+    match spec {
+        Spec::File(path) => file::doubt(path),
+        _ => None,
     }
 }
 

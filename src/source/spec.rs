@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::str::FromStr;
 
 use crate::text::choice::choose;
@@ -85,6 +85,14 @@ impl Spec {
         }
     }
 
+    /// Whether both are the same, however a file's path or pattern is written.
+    pub fn is_same(&self, other: &Spec) -> bool {
+        match (self, other) {
+            (Spec::File(one), Spec::File(two)) => absolute(one).ok() == absolute(two).ok(),
+            _ => self == other,
+        }
+    }
+
     /// Whether only one of both can listen.
     pub fn meets(&self, other: &Spec) -> bool {
         match (self.place(), other.place()) {
@@ -157,13 +165,23 @@ pub enum FileStart {
     End,
 }
 
+impl FileStart {
+    /// As the option says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileStart::Beginning => "beginning",
+            FileStart::End => "end",
+        }
+    }
+}
+
 impl FromStr for FileStart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         choose(
             text,
-            &[("beginning", FileStart::Beginning), ("end", FileStart::End)],
+            &[FileStart::Beginning, FileStart::End].map(|start| (start.name(), start)),
         )
     }
 }

@@ -283,7 +283,7 @@ mod tests {
     fn the_page_has_what_was_counted() {
         let source = ReportedSource {
             name: "file:a\"b\\c\nd".into(),
-            resumes: true,
+            resumes: true.into(),
         };
         let report = Report::new(Duration::from_secs(10), vec![source]);
         let buffer = BufferState {

@@ -11,6 +11,7 @@ pub mod metric;
 pub mod metrics;
 mod report;
 pub mod requests;
+pub mod resumes;
 pub mod snapshot;
 mod throttle;
 pub mod watchdog;

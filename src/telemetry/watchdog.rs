@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::sys::thread::spawn;
@@ -53,6 +53,7 @@ struct Tasks {
 #[derive(Debug)]
 struct Running {
     id: u64,
+    thread: ThreadId,
     task: Task,
     since: Instant,
     limit: Duration,
@@ -103,6 +104,11 @@ impl Watchdog {
         self.during(Task::Files { source }, FILES_LIMIT, work)
     }
 
+    /// The work of this thread does not hang, however long all of it takes.
+    pub fn goes_on(&self) {
+        self.lock().goes_on(thread::current().id(), Instant::now());
+    }
+
     /// Whether a request has not ended within its limit.
     pub fn is_request_stuck(&self, now: Instant) -> bool {
         self.lock()
@@ -127,11 +133,17 @@ impl Tasks {
         self.last += 1;
         self.running.push(Running {
             id: self.last,
+            thread: thread::current().id(),
             task,
             since,
             limit,
         });
         self.last
+    }
+
+    fn goes_on(&mut self, thread: ThreadId, now: Instant) {
+        let own = self.running.iter_mut().filter(|it| it.thread == thread);
+        own.for_each(|running| running.since = now);
     }
 
     fn end(&mut self, id: u64) {
@@ -290,5 +302,24 @@ mod tests {
         assert!(!watchdog.is_request_stuck(late()));
         watchdog.request(Duration::MAX, || assert!(!seen.is_request_stuck(late())));
         watchdog.dir(EFFECT, || assert!(!seen.is_request_stuck(late())));
+    }
+
+    #[test]
+    fn a_look_at_many_files_does_not_hang_while_it_goes_on() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let other = thread::spawn(|| thread::current().id()).join().unwrap();
+        let mut tasks = Tasks::default();
+        let source = Arc::from("file:/a");
+        tasks.begin(Task::Files { source }, MINUTE, at(0));
+        for (thread, seconds, logged) in [
+            (thread::current().id(), 50, None),
+            (other, 100, Some("files_slow")),
+            (thread::current().id(), 111, Some("files_restored")),
+        ] {
+            tasks.goes_on(thread, at(seconds));
+            let messages = tasks.check(at(seconds + 11).max(at(110)));
+            assert_eq!(messages.first().map(Message::name), logged, "{seconds}");
+        }
     }
 }

@@ -70,7 +70,7 @@ fn at(seconds: u64) -> SystemTime {
 fn report() -> Report {
     let source = ReportedSource {
         name: "s".into(),
-        resumes: true,
+        resumes: true.into(),
     };
     Report::new(Duration::from_secs(60), vec![source])
 }

@@ -13,6 +13,8 @@ fn entry(dir: &Path) -> Entry {
         store: open_store(dir, &path).unwrap(),
         path,
         progress,
+        start: FileStart::End,
+        resumes: false.into(),
         restored: bounded(1).0,
         is_stale: true,
         retry_at: None,
@@ -54,4 +56,43 @@ fn an_attempt_that_took_long_is_not_repeated_soon() {
             Duration::from_millis(pause)
         );
     }
+}
+
+#[test]
+fn a_source_that_begins_at_the_end_resumes_while_there_is_a_checkpoint() {
+    for (start, is_lost) in [(FileStart::End, true), (FileStart::Beginning, false)] {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        let mut entry = entry(&dir);
+        entry.start = start;
+        let resumes_after_write = |entry: &mut Entry| {
+            (entry.retry_at, entry.is_stale) = (None, true);
+            entry.write_and_log(0, true);
+            entry.resumes.get()
+        };
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(resumes_after_write(&mut entry), !is_lost, "never written");
+        fs::create_dir(&dir).unwrap();
+        assert!(resumes_after_write(&mut entry));
+        // It can't be written, but is there.
+        let file = entry.store.as_ref().unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let in_the_way = dir.join(format!(".{name}.new"));
+        fs::create_dir(&in_the_way).unwrap();
+        assert!(resumes_after_write(&mut entry) && entry.retry_at.is_some());
+        fs::remove_file(file).unwrap();
+        assert_eq!(resumes_after_write(&mut entry), !is_lost, "removed");
+    }
+}
+
+#[test]
+fn a_checkpoint_from_before_is_resumed_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = entry(dir.path());
+    first.write_and_log(0, true);
+    drop(first);
+    let mut next = entry(dir.path());
+    let store = next.store.take().unwrap();
+    assert!(next.restore(store).is_none());
+    assert!(next.resumes.get());
 }

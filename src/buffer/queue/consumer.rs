@@ -35,7 +35,9 @@ pub struct Consumer {
 impl Consumer {
     /// How many events that are not final the next start reads again.
     pub fn resuming(&self) -> usize {
-        self.shared.lock().resuming.events()
+        let state = self.shared.lock();
+        let resuming = state.resuming.iter().filter(|(resumes, _)| resumes.get());
+        resuming.map(|(_, seqs)| seqs.events()).sum()
     }
 
     /// Events that wait while forwarding is disabled, by their numbers.

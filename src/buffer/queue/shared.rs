@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use crate::buffer::acks::{Acks, Seq};
 use crate::buffer::chunk::{Chunk, Extent};
 use crate::buffer::run::Run;
+use crate::telemetry::resumes::Resumes;
 use crate::text::ranges::Ranges;
 
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub(super) struct State {
     pub(super) wake: Option<Sender<()>>,
     /// The events that wait while forwarding is disabled.
     pub(super) waiting: Ranges,
-    /// The events that the next start reads again: they are not lost when the agent ends.
-    pub(super) resuming: Ranges,
+    /// The events that the next start reads again, if it does: they are not lost when the agent ends.
+    pub(super) resuming: Vec<(Resumes, Ranges)>,
     /// Sources that wait are woken when at most this is buffered.
     pub(super) wake_at: Extent,
     /// The events that no sender has taken.
@@ -64,7 +65,9 @@ impl State {
     pub(super) fn end(&mut self, seqs: Range<Seq>) {
         self.finish(seqs.clone());
         self.waiting.remove(seqs.clone());
-        self.resuming.remove(seqs);
+        for (_, resuming) in &mut self.resuming {
+            resuming.remove(seqs.clone());
+        }
     }
 
     /// These numbers are final.

@@ -146,7 +146,9 @@ fn a_closed_queue_takes_nothing_though_there_is_room() {
 #[test]
 fn what_waits_and_what_resumes_is_known_by_its_numbers() {
     let (producer, consumer) = queue(bound(99, 1000));
-    let (waiting, resuming) = (producer.waiting(), producer.resuming());
+    let resumes = Resumes::from(true);
+    let waiting = producer.resuming(false.into());
+    let resuming = producer.resuming(resumes.clone());
     for (producer, events) in [
         (&producer, 2),
         (&waiting, 3),
@@ -164,6 +166,8 @@ fn what_waits_and_what_resumes_is_known_by_its_numbers() {
         (consumer.waiting().to_string(), consumer.resuming()),
         ("2-3,7-8".into(), 2)
     );
+    resumes.set(false);
+    assert_eq!(consumer.resuming(), 0, "the next start begins at the end");
 }
 
 #[test]

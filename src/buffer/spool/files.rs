@@ -39,15 +39,24 @@ impl Files {
     /// It can't be used now.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let dir: Arc<dyn Dir> = Arc::new(RealDir::create(path)?);
-        if is_of_others(path)? {
-            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, OF_OTHERS));
-        }
+        Files::check(path)?;
         let locked = lock::try_lock(&path.join(LOCK));
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{LOCK}: {error}"));
         let Some(lock) = locked.map_err(named)? else {
             return Ok(None);
         };
         Files::of(dir, lock).map(Some)
+    }
+
+    /// Checks that a directory is, or can become, a spool.
+    ///
+    /// # Errors
+    /// [`DirectoryNotEmpty`](io::ErrorKind::DirectoryNotEmpty) if there are files of others.
+    pub fn check(path: &Path) -> io::Result<()> {
+        match is_of_others(path)? {
+            true => Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, OF_OTHERS)),
+            false => Ok(()),
+        }
     }
 
     /// Logs what is in it, if the start could not open it.

@@ -234,7 +234,7 @@ fn refuse(kind: ErrorKind, fails_at: usize) {
     };
     let source = ReportedSource {
         name: "http".into(),
-        resumes: false,
+        resumes: false.into(),
     };
     let report = Arc::new(Report::new(Duration::from_secs(10), vec![source]));
     let (producer, _consumer) = queue(Extent {

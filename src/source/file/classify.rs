@@ -73,6 +73,7 @@ impl Follower {
 
     /// Opens a file that was just found.
     fn look_into(&mut self, listed: Listed, now: Instant) -> Option<(Tracked, Vec<u8>)> {
+        self.settings.watchdog.goes_on();
         let path = listed.path.clone();
         let mut file = Tracked::new(listed, now);
         match read_head(&mut file) {
@@ -164,9 +165,14 @@ impl Follower {
     }
 
     fn place_new(&mut self, mut file: Tracked, head: &[u8], was_known: bool, now: Instant) {
+        let before = self.before.as_ref();
+        let before = before.map(|before| before.get(&file.now.identity));
+        let is_since = matches!(before, Some(None));
+        let length = before.flatten().map(|file| file.length);
         let main = self.listing.pattern().path();
-        let is_sibling = main.is_some_and(|main| main != &*file.now.path);
-        let is_start_over = self.is_first && !was_known;
+        let path = before.flatten().map_or(&file.now.path, |file| &file.path);
+        let is_sibling = main.is_some_and(|main| main != &**path);
+        let is_start_over = self.is_first && !was_known && !is_since;
         let is_old = self
             .old_before
             .is_some_and(|before| file.now.modified < before);
@@ -176,7 +182,7 @@ impl Follower {
         if is_passed && !file.is_gzip && unreadable(head).is_none() {
             let number = self.number();
             file.head = known_by(head);
-            if let Err(error) = skip_to_end(&mut file) {
+            if let Err(error) = skip_to_end(&mut file, length) {
                 self.troubles
                     .note(&file.now.path, error.to_string(), file.active);
                 return;
@@ -415,11 +421,14 @@ impl Follower {
     }
 }
 
-/// Passes over what is in a file: to the beginning of the last line, which may be half written.
-fn skip_to_end(file: &mut Tracked) -> io::Result<()> {
+/// Passes over what is in a file, or was when it had the length `before`, if it was not truncated since: to the
+/// beginning of the last line, which may be half written.
+fn skip_to_end(file: &mut Tracked, before: Option<u64>) -> io::Result<()> {
     let length = file.open()?.metadata()?.len();
+    let length = before.map_or(length, |before| if before > length { 0 } else { before });
     let from = length.saturating_sub(LINE_BYTES as u64);
-    let last = file.read_at(from, LINE_BYTES)?;
+    let mut last = file.read_at(from, LINE_BYTES)?;
+    last.truncate((length - from) as usize);
     let line = last.iter().rposition(|byte| *byte == b'\n');
     file.start_at(line.map_or(length, |at| from + at as u64 + 1))
 }

@@ -3,7 +3,7 @@
 //! A content keeps its number for as long as it is known, whatever file it is in: a renamed file keeps it, and the copy
 //! of a truncated one inherits it. The current time is an argument; events go to a [`Sink`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::claims::Claims;
 use super::gzip::Unpackers;
-use super::listing::{Identity, Listing};
+use super::listing::{Identity, Listed, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
 use super::tracked::{Reading, State, Tracked};
@@ -121,6 +121,8 @@ pub(super) struct Follower {
     pub(super) look_cost: Duration,
     /// Nothing was known before, and this is the first look.
     pub(super) is_first: bool,
+    /// The files that were there when the agent started, if it had to wait for what was known before.
+    pub(super) before: Option<HashMap<Identity, Listed>>,
     /// The checkpoint can't be used, so that what was read before is read again.
     pub(super) reads_again: bool,
     /// The checkpoint is from 0.1, which has seen the files from before this time.

@@ -1,6 +1,6 @@
 //! Looking at names: which files there are now, which have other names or none, and which have changed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{COOLS, Ending, Follower, MAX_HOT, QUIET, Sink};
 use super::label;
-use super::listing::{Listed, Name};
+use super::listing::{Identity, Listed, Name};
 use super::tracked::{State, Tracked};
 use crate::sys::glibc;
 use crate::telemetry::message::{Events, Message};
@@ -62,6 +62,15 @@ impl Follower {
         }
     }
 
+    /// The files that there are now.
+    pub(super) fn files_now(mut self) -> HashMap<Identity, Listed> {
+        let now = Instant::now();
+        let names = self.listing.look(now, &HashSet::new()).names;
+        let files = self.stat(names, now);
+        let new = self.place(files, now).into_iter();
+        new.map(|file| (file.identity, file)).collect()
+    }
+
     /// Brings the files up to date with what there is.
     pub(super) fn look(&mut self, now: Instant, sink: &mut impl Sink) {
         let began = Instant::now();
@@ -88,6 +97,7 @@ impl Follower {
         self.drop_unpackers(now);
         self.report(now, sink);
         self.is_first = false;
+        self.before = None;
         self.progress.ready();
         if self.pending.is_empty() && std::mem::take(&mut self.must_trim) {
             glibc::trim();
@@ -129,6 +139,7 @@ impl Follower {
     fn stat(&mut self, names: Vec<Name>, now: Instant) -> Vec<Listed> {
         let mut found = Vec::new();
         for name in names {
+            self.settings.watchdog.goes_on();
             let is_it = |file: &Tracked| {
                 file.now.entry == name.entry && !file.is_gone && *file.now.path == *name.path
             };

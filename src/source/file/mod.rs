@@ -28,6 +28,7 @@ mod trouble;
 mod unpacking;
 mod zeros;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +81,13 @@ pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
     }
 }
 
+/// A message if something other than a file is at this path.
+pub(super) fn doubt(path: &Path) -> Option<Message> {
+    let found = fs::metadata(path).ok().filter(|found| !found.is_file())?;
+    let (file, reason) = (label(path), trouble::what_it_is(&found));
+    Some(Message::FileNotRegular { file, reason })
+}
+
 /// Whether the source with this path or pattern reads the file at `file`, whatever links and `..` lead to either.
 pub(super) fn reads(path: &Path, exclude: &[String], file: &Path) -> bool {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
@@ -108,23 +116,26 @@ impl Source for FileSource {
     }
 
     fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
-        let mut restored = None;
+        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
+        let (mut restored, mut before) = (None, None);
         while let Some(receiver) = &self.restored
             && restored.is_none()
         {
             restored = receiver.try_recv().ok();
             if restored.is_none() {
+                let look = || Follower::new(&self.path, self.settings.clone(), 0, None).files_now();
+                before.get_or_insert_with(|| watchdog.files(&name, look));
                 output.waits();
                 if stop.wait(pace::MAX) {
                     return;
                 }
             }
         }
-        let (name, watchdog) = (Arc::from(output.name()), self.settings.watchdog.clone());
         let max_open = descriptors::for_files();
         let mut follower = watchdog.files(&name, || {
             Follower::new(&self.path, self.settings, max_open, restored)
         });
+        follower.before = before;
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {

@@ -40,17 +40,7 @@ impl Troubles {
 
     /// There is something other than a file.
     pub(super) fn note_kind(&mut self, path: &Path, found: &Metadata, now: Instant) {
-        let kind = found.file_type();
-        let kind = if kind.is_dir() {
-            "a directory"
-        } else if kind.is_fifo() {
-            "a FIFO (fix: use stdin)"
-        } else if kind.is_socket() {
-            "a socket (fix: use unix:PATH)"
-        } else {
-            "a device"
-        };
-        self.insert(path, format!("it is no regular file but {kind}"), true, now);
+        self.insert(path, what_it_is(found), true, now);
     }
 
     fn insert(&mut self, path: &Path, reason: String, is_no_file: bool, now: Instant) {
@@ -123,6 +113,21 @@ impl Troubles {
             message.log();
         }
     }
+}
+
+/// What is in the place of a file.
+pub(super) fn what_it_is(found: &Metadata) -> String {
+    let kind = found.file_type();
+    let kind = if kind.is_dir() {
+        "a directory (fix: name the files in it, such as file:DIR/*.log)"
+    } else if kind.is_fifo() {
+        "a FIFO (fix: use stdin)"
+    } else if kind.is_socket() {
+        "a socket (fix: use unix:PATH)"
+    } else {
+        "a device"
+    };
+    format!("it is no regular file but {kind}")
 }
 
 #[cfg(test)]

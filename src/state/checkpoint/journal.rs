@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io::{self, BufRead, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use super::fingerprint::{Fingerprint, HEAD_BYTES};
 use crate::state::PROGRAM;
 use crate::text::hex;
 
+/// No line is longer: a path of 4 KiB, with all of it escaped, is in it twice.
+pub(super) const MAX_LINE: usize = 64 << 10;
 /// The version of the format.
 pub const VERSION: u64 = 2;
 
@@ -89,10 +92,11 @@ fn describe(number: u64, file: &FileOffset) -> String {
 ///
 /// # Errors
 /// It is not a checkpoint, or it is that of another source or version.
-pub fn replay(text: &[u8], source: Option<&str>) -> Result<Replayed, String> {
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
-    let header: Value = serde_json::from_slice(lines.next().unwrap_or_default())
-        .map_err(|_| "its first line is damaged".to_owned())?;
+pub fn replay(mut text: impl BufRead, source: Option<&str>) -> Result<Replayed, String> {
+    let mut line = Vec::new();
+    next_line(&mut text, &mut line)?;
+    let header: Value =
+        serde_json::from_slice(&line).map_err(|_| "its first line is damaged".to_owned())?;
     if header["program"] != PROGRAM || header["checkpoint"] != VERSION {
         return Err("it is no checkpoint of this version".into());
     }
@@ -100,10 +104,10 @@ pub fn replay(text: &[u8], source: Option<&str>) -> Result<Replayed, String> {
         return Err("it is another source's".into());
     }
     let mut replayed = Replayed::default();
-    for line in lines {
+    while next_line(&mut text, &mut line)? {
         // The last line is torn if the host or the agent ended during the write.
         let is_whole = line.ends_with(b"\n");
-        match record(line) {
+        match record(&line) {
             Some((number, Some(file))) => {
                 replayed.files.insert(number, file);
             }
@@ -114,6 +118,18 @@ pub fn replay(text: &[u8], source: Option<&str>) -> Result<Replayed, String> {
         }
     }
     Ok(replayed)
+}
+
+/// Reads a line, or a part of one that is too long for a record. False at the end.
+fn next_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, String> {
+    line.clear();
+    let mut text = text.by_ref().take(MAX_LINE as u64);
+    let read = text.read_until(b'\n', line).map_err(unreadable)?;
+    Ok(read > 0)
+}
+
+pub(super) fn unreadable(error: io::Error) -> String {
+    format!("can't be read: {error}")
 }
 
 /// Whether a text is meant to be a checkpoint of this format.
@@ -275,7 +291,7 @@ mod tests {
             text[at] = byte;
             let mut records = records;
             records.remove(hit);
-            let replayed = replay(&text, Some("file:/a")).unwrap();
+            let replayed = replay(&*text, Some("file:/a")).unwrap();
             prop_assert_eq!(replayed.files, newest(&records));
         }
 
@@ -283,7 +299,7 @@ mod tests {
         fn no_bytes_panic(text in vec(any::<u8>(), 0..300)) {
             let mut all = header("file:/a").into_bytes();
             all.extend(text);
-            let _ = replay(&all, Some("file:/a"));
+            let _ = replay(&*all, Some("file:/a"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf, absolute};
@@ -10,14 +10,15 @@ use std::time::SystemTime;
 
 use super::file_offset::FileOffset;
 use super::fingerprint::hash;
+use super::journal::{MAX_LINE, unreadable};
 use super::progress::{Changes, Progress};
 use super::{journal, v1};
-use crate::sys::atomic_file::AtomicFile;
+use crate::sys::atomic_file::{AtomicFile, sync_directory};
 use crate::sys::lock;
 
 /// The maximum length of the readable part of a file's name.
 const READABLE: usize = 60;
-/// A checkpoint is never longer than this: some 100,000 files.
+/// One that 0.1 wrote is never longer than this.
 const MAX_BYTES: u64 = 64 << 20;
 /// A checkpoint is rewritten when it is longer than twice its necessary length by this much.
 const SLACK: usize = 256 << 10;
@@ -103,12 +104,11 @@ impl Store {
 
     /// Reads the checkpoint.
     pub fn read(&self) -> Found {
-        let (text, written) = match read(&self.path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
-            Err(error) => return Found::Unusable(format!("can't be read: {error}")),
-            Ok(read) => read,
-        };
-        parse(&text, Some(&self.source), written).map_or_else(Found::Unusable, Found::Files)
+        match read(&self.path(), Some(&self.source), None) {
+            Ok(None) => Found::Nothing,
+            Ok(Some(checkpoint)) => Found::Files(checkpoint),
+            Err(error) => Found::Unusable(error),
+        }
     }
 
     /// What other sources of this host knew that no agent reads now, such as the same files under another pattern, and
@@ -128,13 +128,7 @@ impl Store {
             }
             let lock = lock::try_lock(&self.dir.join(format!(".{name}.checkpoint.lock")));
             let Ok(Some(_lock)) = lock else { continue };
-            let Ok((text, written)) = read(&entry.path()) else {
-                continue;
-            };
-            if since.is_some_and(|since| written < since) {
-                continue;
-            }
-            if let Ok(checkpoint) = parse(&text, None, written) {
+            if let Ok(Some(checkpoint)) = read(&entry.path(), None, since) {
                 others.push(checkpoint);
             }
         }
@@ -155,6 +149,7 @@ impl Store {
         let mut text = journal::header(&self.source);
         progress.each(|number, file| journal::append(&mut text, number, Some(file)));
         FILE.replace(&path, text.as_bytes())?;
+        let _ = sync_directory(&path);
         let file = OpenOptions::new().append(true).open(path)?;
         self.open = Some(Journal {
             file,
@@ -224,32 +219,39 @@ impl Store {
     }
 }
 
-fn read(path: &Path) -> io::Result<(Vec<u8>, SystemTime)> {
-    let file = File::open(path)?;
-    let written = file.metadata()?.modified()?;
-    let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text)?;
-    Ok((text, written))
-}
-
-/// Reads either version. Without `source`, the checkpoint of any source is accepted.
-fn parse(text: &[u8], source: Option<&str>, written: SystemTime) -> Result<Checkpoint, String> {
-    if journal::is_one(text) {
-        let replayed = journal::replay(text, source)?;
-        return Ok(Checkpoint {
-            files: replayed.files,
-            written,
-            is_old: false,
-            damaged: replayed.damaged,
-        });
+/// Reads either version, if it is there and was not written before `since`. Without `source`, the checkpoint of any
+/// source is accepted.
+fn read(
+    path: &Path,
+    source: Option<&str>,
+    since: Option<SystemTime>,
+) -> Result<Option<Checkpoint>, String> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    let written = file.metadata().and_then(|found| found.modified());
+    let written = written.map_err(unreadable)?;
+    if since.is_some_and(|since| written < since) {
+        return Ok(None);
     }
-    let files = v1::parse(text, source)?;
-    Ok(Checkpoint {
-        files: (1..).zip(files).collect(),
+    let mut text = BufReader::with_capacity(MAX_LINE, file);
+    let is_old = !journal::is_one(text.fill_buf().map_err(unreadable)?);
+    let (files, damaged) = if is_old {
+        let mut all = Vec::new();
+        let read = text.take(MAX_BYTES).read_to_end(&mut all);
+        read.map_err(unreadable)?;
+        ((1..).zip(v1::parse(&all, source)?).collect(), 0)
+    } else {
+        let replayed = journal::replay(text, source)?;
+        (replayed.files, replayed.damaged)
+    };
+    Ok(Some(Checkpoint {
+        files,
         written,
-        is_old: true,
-        damaged: 0,
-    })
+        is_old,
+        damaged,
+    }))
 }
 
 #[cfg(test)]
@@ -376,5 +378,24 @@ mod tests {
             let since = written + std::time::Duration::from_nanos(later);
             assert_eq!(other.read_others("host", Some(since)).len(), count);
         }
+    }
+
+    /// However long it is, and whatever is in it.
+    #[test]
+    fn a_long_checkpoint_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "host", Path::new("/a")).unwrap();
+        let mut store = store.unwrap();
+        let first = BTreeMap::from([(1, file(7))]);
+        store.rewrite(&progress(&first)).unwrap();
+        let journal = &store.open.as_ref().unwrap().file;
+        journal.set_len(MAX_BYTES + 1).unwrap();
+        (&*journal).write_all(b"\n").unwrap();
+        store.append(&vec![(2, Some(file(8)))]).unwrap();
+        let Found::Files(checkpoint) = store.read() else {
+            panic!("it is usable");
+        };
+        let expected = BTreeMap::from([(1, file(7)), (2, file(8))]);
+        assert_eq!((checkpoint.files, checkpoint.damaged), (expected, 1));
     }
 }

@@ -67,7 +67,7 @@ fn a_change_is_written_before_a_heartbeat_is_due() {
     let file = StatusFile::open(dir.path(), "host".into()).unwrap();
     let source = ReportedSource {
         name: "stdin:".into(),
-        resumes: false,
+        resumes: false.into(),
     };
     let report = Report::new(INTERVAL, vec![source]);
     let (last, told) = bounded(1);

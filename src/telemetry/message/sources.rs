@@ -128,8 +128,8 @@ macro_rules! source_messages {
         /// The file can be read again.
         FileRestored { file: String } = "file_restored" Info
             "{file} can be read again";
-        /// Looking at the files of this source, or reading them, takes long: a mount does not answer, or there are very
-        /// many files. None of them is read meanwhile; other sources are.
+        /// Looking at a file of this source, or reading it, takes long: a mount does not answer. None of the source's files is
+        /// read meanwhile; other sources are.
         /// **Fix:** repair the mount, or use a source of its own for each mount.
         FilesSlow { source: String, lasts: HumanDuration } = "files_slow" Warn
             "{source}: no answer for {lasts}, as on a mount whose server is down; its files are not read meanwhile";
@@ -267,18 +267,20 @@ macro_rules! source_messages {
         /// **Fix:** if the host did not lose power, check the disk.
         CheckpointDamaged { path: String, records: usize, source: String } = "checkpoint_damaged" Warn
             "{path}: {records} records are damaged; events of {source} may be sent again";
-        /// `--state-dir` can't be used. After a restart, events of files are sent again.
+        /// `--state-dir` can't be used. After a restart, events of files are sent again; with `--file-start end`, those that
+        /// were not delivered are lost.
         /// **Fix:** as the line says.
-        NoCheckpoint { source: String, error: String, option: String } = "no_checkpoint" Warn
-            "no checkpoint of {source}, so that the next start reads it from its beginning: {error}; fix: name another directory with {option}";
+        NoCheckpoint { source: String, start: &'static str, error: String, option: String } = "no_checkpoint" Warn
+            "no checkpoint of {source}, so that the next start reads it from its {start}: {error}; fix: name another directory with {option}";
         /// Two agents read the same files with one state directory.
         /// **Fix:** end one of them, or give it its own `--state-dir`.
         CheckpointAwaited { dir: String, source: String } = "checkpoint_awaited" Warn
             "{dir}: another agent keeps its checkpoint of {source} there; waiting for it to end; until then it is not read";
-        /// The disk is full, or the mount is unavailable. The agent tries again.
+        /// The disk is full, or the mount is unavailable. The agent tries again. A restart before that sends events since the
+        /// last checkpoint again. If there is none, with `--file-start end`, it begins at the end of each file.
         /// **Fix:** make room, or repair the mount.
-        CheckpointFailed { path: String, error: String } = "checkpoint_failed" Warn
-            "{path}: can't write the checkpoint: {error}; retrying; a restart before that sends events since the last one again";
+        CheckpointFailed { path: String, error: String, effect: &'static str } = "checkpoint_failed" Warn
+            "{path}: can't write the checkpoint: {error}; retrying; a restart before that {effect}";
         /// The checkpoint, or the spool's position, can be written again.
         CheckpointRestored { path: String } = "checkpoint_restored" Info
             "{path}: checkpoint written again";

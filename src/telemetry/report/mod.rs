@@ -21,16 +21,17 @@ use crate::telemetry::expiry::Expiries;
 use crate::telemetry::gaps::Gaps;
 use crate::telemetry::message::{Events, Message};
 use crate::telemetry::requests::Finished;
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::snapshot::{Forwarding, Lag, Snapshot, SourceState, SpoolState};
 use crate::text::quantity::Size;
 
 /// A source, as the report knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReportedSource {
     /// As it was given.
     pub name: String,
     /// The next start reads again what was not delivered: nothing of it is lost when the agent ends.
-    pub resumes: bool,
+    pub resumes: Resumes,
 }
 
 /// Counts and logs. Shared by all threads; no call waits for the log, a disk or the network.
@@ -58,7 +59,7 @@ impl Report {
             )),
             wanted_times: sources
                 .iter()
-                .map(|source| AtomicBool::new(!source.resumes))
+                .map(|source| AtomicBool::new(!source.resumes.get()))
                 .collect(),
             sources,
             gaps: None,
@@ -187,8 +188,8 @@ impl Report {
             Some(source) => self
                 .sources
                 .get(source)
-                .is_some_and(|source| source.resumes),
-            None => self.sources.iter().all(|source| source.resumes),
+                .is_some_and(|source| source.resumes.get()),
+            None => self.sources.iter().all(|source| source.resumes.get()),
         }
     }
 
@@ -403,7 +404,7 @@ impl Report {
     /// Logs the summaries that are due. Must be called once per interval.
     pub fn tick(&self) {
         for (wanted, source) in self.wanted_times.iter().zip(&self.sources) {
-            wanted.store(!source.resumes, Relaxed);
+            wanted.store(!source.resumes.get(), Relaxed);
         }
         let mut state = self.state();
         let buffered = self.counts().buffered();

@@ -219,7 +219,7 @@ fn refused_requests_are_summed_up_by_reason_with_the_last_client() {
 fn a_refused_request_is_in_no_count_of_events() {
     let source = ReportedSource {
         name: "http:a".into(),
-        resumes: false,
+        resumes: false.into(),
     };
     let report = Report::new(INTERVAL, vec![source]);
     report.received(0, 1);
@@ -277,7 +277,7 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
     ] {
         let sources = resumes.map(|resumes| ReportedSource {
             name: "x".into(),
-            resumes,
+            resumes: resumes.into(),
         });
         let report = Report::new(INTERVAL, sources.to_vec());
         report.received(0, 8);
@@ -416,7 +416,7 @@ fn the_end_logs_what_no_line_has_reported() {
     // Some were counted as left for the next start, in two parts.
     let source = |resumes| ReportedSource {
         name: "x".into(),
-        resumes,
+        resumes: bool::into(resumes),
     };
     let report = Report::new(INTERVAL, vec![source(false), source(true)]);
     report.received(1, 9);

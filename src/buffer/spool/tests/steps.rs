@@ -127,7 +127,7 @@ impl Life {
         let mut files = Files::of(Arc::new(dir.clone()), lock).unwrap();
         let source = ReportedSource {
             name: "http".into(),
-            resumes: false,
+            resumes: false.into(),
         };
         let report = Arc::new(Report::new(Duration::from_secs(10), vec![source]));
         let (producer, consumer) = queue(Extent {

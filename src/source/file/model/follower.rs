@@ -8,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::hook::Hook;
 use super::tracked::tracked;
-use crate::source::file::follower::{Follower, QUIET};
+use crate::source::file::follower::{FileSettings, Follower, QUIET};
 use crate::source::file::gzip::MAGIC;
 use crate::source::file::listing::Listed;
 use crate::source::file::missing::known_by;
+use crate::source::file::reading::Step;
 use crate::source::file::tracked::{State, Tracked};
 use crate::source::gunzip::gzip;
+use crate::source::spec::FileStart;
 use crate::state::checkpoint::FileOffset;
 
 /// All logs of a directory.
@@ -189,5 +191,40 @@ fn of_a_files_names_the_path_of_the_source_comes_first() {
             .chain(known)
             .collect();
         assert_eq!(found, [&*main], "{names:?} {is_known}");
+    }
+}
+
+/// Files that come, grow, are renamed or truncated while the state directory is awaited.
+#[test]
+fn what_is_passed_at_the_first_start_is_what_was_there_then() {
+    let events = |numbers: std::ops::Range<u64>| -> String {
+        numbers.map(|n| format!("{{\"n\":{n}}}\n")).collect()
+    };
+    for (pattern, start, delivered) in [
+        ("a.log*", FileStart::End, &[2, 3, 5][..]),
+        ("a.log*", FileStart::Beginning, &[1, 2, 3, 5]),
+        ("a.log", FileStart::Beginning, &[1, 2, 3, 5]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let settings = FileSettings {
+            start,
+            ..FileSettings::default()
+        };
+        let new = || Follower::new(&path(pattern), settings.clone(), 100, None);
+        fs::write(path("a.log"), events(1..2)).unwrap();
+        fs::write(path("a.log-other"), events(4..5).repeat(2)).unwrap();
+        let before = new().files_now();
+        fs::write(path("a.log"), events(1..3)).unwrap();
+        fs::rename(path("a.log"), path("a.log.1")).unwrap();
+        fs::write(path("a.log"), events(3..4)).unwrap();
+        fs::write(path("a.log-other"), events(5..6)).unwrap();
+        let (mut follower, mut hook, now) = (new(), Hook::default(), Instant::now());
+        follower.before = Some(before);
+        follower.look(now, &mut hook);
+        while follower.read_some(now, &mut hook) != Step::Idle {}
+        hook.deliver();
+        let found: Vec<_> = hook.delivered.keys().copied().collect();
+        assert_eq!(found, delivered, "{pattern} {start:?}");
     }
 }

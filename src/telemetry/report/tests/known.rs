@@ -81,7 +81,7 @@ fn a_report_says_where_events_go_and_what_the_webhook_does() {
 fn a_report_knows_its_sources() {
     let source = |name: &str, resumes| ReportedSource {
         name: name.into(),
-        resumes,
+        resumes: bool::into(resumes),
     };
     let sources = vec![source("http:a", false), source("file:b", true)];
     let report = Report::new(INTERVAL, sources);
@@ -121,7 +121,7 @@ fn a_report_knows_its_sources() {
 fn the_trail_is_told_of_losses_once() {
     let source = ReportedSource {
         name: "http:a".into(),
-        resumes: false,
+        resumes: false.into(),
     };
     let untold = Report::new(INTERVAL, vec![source.clone()]);
     untold.gap("rejected", Some(3..5));
