@@ -1,4 +1,7 @@
-//! Files that are no logs, going by what they begin with.
+//! What is no log, going by its kind or by what it begins with.
+
+use std::fs::Metadata;
+use std::os::unix::fs::FileTypeExt as _;
 
 use super::gzip;
 
@@ -34,6 +37,21 @@ pub(super) fn is_binary(head: &[u8]) -> bool {
     let invalid: usize = head.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
     let odd = control + invalid;
     odd >= MIN_ODD && odd * 4 >= head.len() && control * 16 >= head.len()
+}
+
+/// What is in the place of a file.
+pub(super) fn what_it_is(found: &Metadata) -> String {
+    let kind = found.file_type();
+    let kind = if kind.is_dir() {
+        "a directory (fix: name the files in it, such as file:DIR/*.log)"
+    } else if kind.is_fifo() {
+        "a FIFO (fix: use stdin)"
+    } else if kind.is_socket() {
+        "a socket (fix: use unix:PATH)"
+    } else {
+        "a device"
+    };
+    format!("it is no regular file but {kind}")
 }
 
 /// Always the same ones from a seed.

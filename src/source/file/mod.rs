@@ -84,7 +84,7 @@ pub(super) fn check(path: &Path, exclude: &[String]) -> Result<(), OpenError> {
 /// A message if something other than a file is at this path.
 pub(super) fn doubt(path: &Path) -> Option<Message> {
     let found = fs::metadata(path).ok().filter(|found| !found.is_file())?;
-    let (file, reason) = (label(path), trouble::what_it_is(&found));
+    let (file, reason) = (label(path), foreign::what_it_is(&found));
     Some(Message::FileNotRegular { file, reason })
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::foreign::what_it_is;
 use super::label;
 use crate::telemetry::message::Message;
 
@@ -113,21 +113,6 @@ impl Troubles {
             message.log();
         }
     }
-}
-
-/// What is in the place of a file.
-pub(super) fn what_it_is(found: &Metadata) -> String {
-    let kind = found.file_type();
-    let kind = if kind.is_dir() {
-        "a directory (fix: name the files in it, such as file:DIR/*.log)"
-    } else if kind.is_fifo() {
-        "a FIFO (fix: use stdin)"
-    } else if kind.is_socket() {
-        "a socket (fix: use unix:PATH)"
-    } else {
-        "a device"
-    };
-    format!("it is no regular file but {kind}")
 }
 
 #[cfg(test)]
