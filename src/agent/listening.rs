@@ -67,18 +67,6 @@ pub(super) fn open(
     })
 }
 
-/// The files that are named for listeners.
-pub(super) fn files(options: &RunOptions) -> impl Iterator<Item = (Opt, &Option<PathBuf>)> {
-    [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ]
-    .into_iter()
-}
-
 fn open_tokens(
     path: Option<&PathBuf>,
     option: Opt,

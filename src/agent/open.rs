@@ -5,7 +5,7 @@ use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::checkpoints::{self, CheckpointWriter};
 use super::destination::{self, Destination};
@@ -177,13 +177,23 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
-    let of_settings = settings_watch::named_files(&options.webhook)
-        .chain([provenance.file.path.clone()])
-        .chain(listening::files(options).filter_map(|(_, file)| file.clone()));
-    let real: Vec<_> = of_settings
-        .filter_map(|file| file.canonicalize().ok())
-        .collect();
-    if path.canonicalize().is_ok_and(|path| real.contains(&path)) {
+    let real = path.canonicalize().ok();
+    let is_it = |file: &PathBuf| real.is_some() && file.canonicalize().ok() == real;
+    let webhook = &options.webhook;
+    let named = [
+        &Some(provenance.file.path.clone()),
+        &webhook.auth_token_file,
+        &webhook.sign_key_file,
+        &webhook.ca_file,
+        &webhook.client_cert,
+        &webhook.client_key,
+        &options.listen_token_file,
+        &options.status_token_file,
+        &options.listen_cert,
+        &options.listen_key,
+        &options.listen_client_ca,
+    ];
+    if named.into_iter().flatten().any(is_it) {
         let path = path.display();
         let what = format!("{path} is for settings, or is named in them; fix: name another file");
         return Err(provenance.error(Opt::RejectFile, what).into());
@@ -234,7 +244,13 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         forwarding: destination.forwarding,
     };
     // The sources themselves name these in the log.
-    for (option, path) in listening::files(options) {
+    for (option, path) in [
+        (Opt::ListenTokenFile, &options.listen_token_file),
+        (Opt::StatusTokenFile, &options.status_token_file),
+        (Opt::ListenCert, &options.listen_cert),
+        (Opt::ListenKey, &options.listen_key),
+        (Opt::ListenClientCa, &options.listen_client_ca),
+    ] {
         let Some(path) = path else { continue };
         if let Err(error) = File::open(path) {
             let what = format!("{} {}", path.display(), small_file::unreadable(&error));

@@ -52,7 +52,9 @@ fn check_reject_file(options: &RunOptions) -> Result<(), String> {
             "{path} is not a regular file; fix: name a file that can be written to"
         ));
     }
-    let names = [file.clone(), reject_file::older(file)];
+    // It may be a link.
+    let leads_to = file.canonicalize().unwrap_or_default();
+    let names = [file.clone(), reject_file::older(file), leads_to];
     let reads = |spec: &&Spec| {
         let mut names = names.iter();
         names.any(|name| source::reads(spec, &options.exclude_files, name))

@@ -47,8 +47,8 @@ use super::reader::Source;
 use super::spec::OpenError;
 use crate::framer::Framer;
 use crate::state::checkpoint::Restored;
-use crate::sys::descriptors;
 use crate::sys::shutdown::ShutdownSignal;
+use crate::sys::{atomic_file, descriptors};
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Lag;
 use crate::text::escape::shown;
@@ -90,24 +90,13 @@ pub(super) fn doubt(path: &Path) -> Option<Message> {
 
 /// Whether the source with this path or pattern reads the file at `file`, whatever links and `..` lead to either.
 pub(super) fn reads(path: &Path, exclude: &[String], file: &Path) -> bool {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let (pattern, file) = (Pattern::new(&absolute(path), exclude), absolute(file));
-    let root = real(pattern.root());
-    let directory = file.parent().map(real).unwrap_or_default();
-    let named = directory.join(file.file_name().unwrap_or_default());
-    [named, real(&file)].iter().any(|file| {
-        let inside = file.strip_prefix(&root);
-        inside.is_ok_and(|inside| pattern.means(&pattern.root().join(inside)))
-    })
-}
-
-/// Without links and `..`, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    let resolved = path.ancestors().find_map(|there| {
-        let rest = path.strip_prefix(there).ok()?;
-        Some(there.canonicalize().ok()?.join(rest))
-    });
-    resolved.unwrap_or_else(|| path.into())
+    let pattern = Pattern::new(path, exclude);
+    let directories = [pattern.root(), atomic_file::directory(file)];
+    let [root, directory] =
+        directories.map(|path| path.canonicalize().unwrap_or_else(|_| path.into()));
+    let file = directory.join(file.file_name().unwrap_or_default());
+    let inside = file.strip_prefix(root);
+    inside.is_ok_and(|inside| pattern.means(&pattern.root().join(inside)))
 }
 
 impl Source for FileSource {
