@@ -86,8 +86,8 @@ pub struct Delivery {
     pub(super) is_content_suspicious: bool,
     /// How many requests had passed at the first failure that is not dealt with yet.
     pub(super) trouble: Option<u64>,
-    /// The queue was looked at since the last wait.
-    has_looked: bool,
+    /// The queue was looked at since the last wait, or there was nothing more.
+    pub(super) has_looked: bool,
     /// Events that were rejected since one passed.
     pub(super) rejected_in_a_row: u32,
     /// The next event must be another one, far from those that were rejected.
@@ -150,6 +150,7 @@ impl Delivery {
         self.is_collecting = false;
         self.ahead.collected(run.is_some());
         if let Some(run) = run {
+            self.has_looked &= !self.something_rests();
             self.fresh_since.get_or_insert(now);
             self.fresh.push(run);
         }
@@ -285,7 +286,7 @@ impl Delivery {
             false if std::mem::take(&mut self.wants_other) => self.take_other(),
             false => self
                 .take_due_suspect(now)
-                .or_else(|| self.take_retry(limit)),
+                .or_else(|| self.take_retry(limit, now)),
         };
         if let Some(flight) = flight {
             return self.send(flight, sender, ways, now);
@@ -373,6 +374,11 @@ impl Delivery {
         if !all.batch.is_empty() {
             self.retry.push_back(all);
         }
+    }
+
+    /// Whether something waits until nothing else is ready: so whether there is more is looked at before.
+    pub(super) fn something_rests(&self) -> bool {
+        self.retry.iter().any(|attempt| attempt.due.is_some())
     }
 
     /// Whether nothing that failed waits for another attempt.

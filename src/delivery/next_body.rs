@@ -87,13 +87,15 @@ impl Delivery {
         room.events == 0 || room.bytes == 0
     }
 
-    /// The next of the attempts, or as much of it as a body has room for.
-    pub(super) fn take_retry(&mut self, limit: Extent) -> Option<Flight> {
-        let mut attempt = self.retry.pop_front()?;
+    /// The next of the attempts, or as much of it as a body has room for. One that rests only if nothing else is ready.
+    pub(super) fn take_retry(&mut self, limit: Extent, now: Instant) -> Option<Flight> {
+        let place = self.retry.iter().position(|attempt| attempt.is_rested(now));
+        let place = place.or_else(|| (!self.is_ready(limit, now)).then_some(0))?;
+        let mut attempt = self.retry.remove(place)?;
         let first = attempt.batch.take(limit, self.terms.overhead);
         let rest = std::mem::replace(&mut attempt.batch, first);
         if !rest.is_empty() {
-            self.retry.push_front(attempt.of(rest));
+            self.retry.insert(place, attempt.of(rest));
         }
         Some(attempt.into())
     }
@@ -159,10 +161,13 @@ impl Delivery {
             .retry
             .iter()
             .map(|attempt| attempt.batch.extent().events);
-        let waiting = self.fresh.extent().events + retries.sum::<usize>();
+        let fresh = self.fresh.extent().events;
         let is_few = match self.is_down() {
-            true => waiting < PROBES,
-            false => self.retry.is_empty() && waiting < limit.events,
+            true => fresh + retries.sum::<usize>() < PROBES,
+            false => {
+                let all_rest = self.retry.iter().all(|attempt| attempt.due.is_some());
+                all_rest && !self.is_full(limit)
+            }
         };
         is_few && !self.has_ended
     }

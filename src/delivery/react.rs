@@ -7,7 +7,13 @@ use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery, HURRY};
 use super::outcome::{Cause, DeliveryError, Outcome};
 use super::posted::{Body, CHANGED};
+use super::route::RESTS;
 use super::step::Effect;
+
+/// What takes as long to fail holds others up.
+const SLOW: Duration = Duration::from_secs(1);
+/// Into so many parts such a body is divided, so that few requests are as slow.
+const PARTS: usize = 16;
 
 impl Delivery {
     /// The request with this body had this outcome, after the time `took`.
@@ -73,11 +79,12 @@ impl Delivery {
                         suspect,
                         launch,
                     };
-                    self.failed(flight, error, now, &mut effects);
+                    self.failed(flight, error, took, now, &mut effects);
                 }
             },
         }
         effects.extend(self.conclude());
+        self.has_looked &= !self.something_rests();
         effects
     }
 
@@ -181,13 +188,14 @@ impl Delivery {
     /// The webhook definitely does not take this content.
     pub(super) fn rejected(
         &mut self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         launch: Launch,
         error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         self.failed_in_a_row = 0;
+        attempt.due = None;
         if attempt.batch.extent().events > 1 {
             if !self.rejects_all() {
                 effects.push(Effect::Divided);
@@ -297,11 +305,12 @@ impl Delivery {
         &mut self,
         flight: Flight,
         error: DeliveryError,
+        took: Duration,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         let Flight {
-            attempt,
+            mut attempt,
             suspect,
             launch,
             ..
@@ -309,6 +318,7 @@ impl Delivery {
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
         self.chance.failed(attempt.batch.seqs());
+        attempt.due = (took >= SLOW).then(|| now + took * RESTS);
         if attempt.batch.extent().events == 1 {
             self.size.excuse();
             let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());
@@ -328,6 +338,9 @@ impl Delivery {
         } else {
             let size = self.sent_size(launch, &attempt.batch);
             self.size.failed(size, error.cause == Cause::Timeout);
+            if attempt.due.is_some() && attempt.family == 0 {
+                self.size.held_up(size);
+            }
             // What took too long would take as long again.
             match self.others_pass() || error.cause == Cause::Timeout {
                 true => {
@@ -347,27 +360,33 @@ impl Delivery {
         self.wait_after(launch, is_new, error, now, effects);
     }
 
-    /// Queues both halves: at the front, or behind the other half of what this was a half of, if that is next. If it is
-    /// known which event is `wrong` and why, what is before it is apart: the webhook may have taken that.
+    /// Queues both halves, or all parts: at the front, or behind the other parts of what this was a part of, if those
+    /// are next. If it is known which event is `wrong` and why, what is before it is apart: the webhook may have taken
+    /// that.
     fn split(&mut self, attempt: Attempt, at_once: bool, wrong: Option<(usize, String)>) {
         self.family += 1;
         let history = attempt.of(Batch::default());
         let events = attempt.batch.extent().events;
         let wrong = wrong.filter(|(at, _)| *at < events);
-        let at = wrong.as_ref().map_or(events / 2, |(at, _)| *at);
-        let (first, second) = attempt.batch.split(at);
-        let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
-        let place = match self.retry.front() {
-            Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
-            _ => 0,
+        let is_sibling = |next: &&Attempt| next.family == attempt.family && next.family > 0;
+        let mut place = match !at_once && self.others_pass() {
+            true => self.retry.iter().take_while(is_sibling).count(),
+            false => 0,
         };
-        let mut first = history.half(first, self.family);
-        let second = history.half(second, self.family);
-        first.doubt = first
-            .doubt
-            .or(wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why));
-        for half in [second, first] {
-            self.retry.insert(place, half);
+        let parts = attempt.due.map_or(2, |_| PARTS);
+        let at = wrong.as_ref().map(|(at, _)| *at);
+        let mut doubt = wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why);
+        let mut rest = attempt.batch;
+        for left in (1..=parts).rev() {
+            let share = rest.extent().events / left;
+            let (part, others) = rest.split(at.filter(|_| left > 1).unwrap_or(share));
+            rest = others;
+            if !part.is_empty() {
+                let mut part = history.half(part, self.family);
+                part.doubt = part.doubt.or(doubt.take());
+                self.retry.insert(place, part);
+                place += 1;
+            }
         }
     }
 

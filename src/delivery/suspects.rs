@@ -18,7 +18,7 @@ impl Delivery {
         let is_due = |(place, suspect): (usize, &Suspect)| match is_last {
             true => !suspect.had_last_chance,
             false => {
-                let is_awaited = place < PLACES && suspect.is_awaited(self.passes);
+                let is_awaited = place < PLACES && suspect.is_awaited(self.passes, now);
                 !self.stopping && is_turn && (suspect.due <= now || is_awaited)
             }
         };
@@ -68,8 +68,12 @@ impl Delivery {
         });
         suspect.attempt = attempt.alone();
         suspect.tries += 1;
-        suspect.failed_twice |= self.failed_in_a_row > 1;
+        suspect.failed_twice |= self.failed_in_a_row > 1 || suspect.attempt.is_apart;
         suspect.due = now + suspect.backoff.next_delay();
+        suspect.due = suspect
+            .attempt
+            .due
+            .map_or(suspect.due, |due| due.max(suspect.due));
         suspect.message = message.to_owned();
         self.suspects.insert(place, suspect);
     }
