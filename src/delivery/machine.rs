@@ -86,6 +86,8 @@ pub struct Delivery {
     pub(super) is_content_suspicious: bool,
     /// How many requests had passed at the first failure that is not dealt with yet.
     pub(super) trouble: Option<u64>,
+    /// The kind of failures for which an event was last rejected.
+    pub(super) convicting: Vec<String>,
     /// The queue was looked at since the last wait, or there was nothing more.
     pub(super) has_looked: bool,
     /// Events that were rejected since one passed.
@@ -135,6 +137,7 @@ impl Delivery {
             probes: 0,
             is_content_suspicious: false,
             trouble: None,
+            convicting: Vec::new(),
             has_looked: true,
             rejected_in_a_row: 0,
             wants_other: false,
@@ -150,7 +153,7 @@ impl Delivery {
         self.is_collecting = false;
         self.ahead.collected(run.is_some());
         if let Some(run) = run {
-            self.has_looked &= !self.something_rests();
+            self.has_looked &= !self.looks_on();
             self.fresh_since.get_or_insert(now);
             self.fresh.push(run);
         }
@@ -197,6 +200,8 @@ impl Delivery {
         self.wait_until = None;
         self.failed_in_a_row = 0;
         self.rejected_in_a_row = 0;
+        self.convicting.clear();
+        self.trouble = None;
         self.release_suspects();
         self.join_retries();
         self.pauses.fill(None);
@@ -209,6 +214,13 @@ impl Delivery {
         let in_flight = self.in_flight.iter().map(|flight| flight.extent);
         let events = waiting.chain(in_flight).map(|extent| extent.events);
         events.sum::<usize>() + self.posted()
+    }
+
+    /// What failed while others passed, and may stay for long.
+    pub fn held_back(&self) -> Extent {
+        let all = self.waiting().filter(|_| self.others_pass());
+        let all = all.fold(Extent::default(), |sum, batch| sum.plus(batch.extent()));
+        all.minus(self.fresh.extent())
     }
 
     /// The events that are in memory and not in flight.
@@ -376,9 +388,11 @@ impl Delivery {
         }
     }
 
-    /// Whether something waits until nothing else is ready: so whether there is more is looked at before.
-    pub(super) fn something_rests(&self) -> bool {
-        self.retry.iter().any(|attempt| attempt.due.is_some())
+    /// Whether all that is in the queue is wanted: something rests until nothing else is ready, or what failed in a row
+    /// may be a run of events that are to blame, with others behind it.
+    pub(super) fn looks_on(&self) -> bool {
+        let is_run = self.wants_other || (self.is_down() && self.others_pass());
+        is_run || self.retry.iter().any(|attempt| attempt.due.is_some())
     }
 
     /// Whether nothing that failed waits for another attempt.

@@ -10,6 +10,8 @@ use super::posted::{Body, CHANGED};
 use super::route::RESTS;
 use super::step::Effect;
 
+const BLOCKED: &str =
+    "others are delivered: see whether a firewall before the webhook refuses these events";
 /// What takes as long to fail holds others up.
 const SLOW: Duration = Duration::from_secs(1);
 /// Into so many parts such a body is divided, so that few requests are as slow.
@@ -84,7 +86,7 @@ impl Delivery {
             },
         }
         effects.extend(self.conclude());
-        self.has_looked &= !self.something_rests();
+        self.has_looked &= !self.looks_on();
         effects
     }
 
@@ -181,6 +183,7 @@ impl Delivery {
             for seqs in batch.seqs() {
                 self.chance.explained(seqs.start);
             }
+            self.convicting = kind(&message).map(str::to_owned).collect();
             effects.push(Effect::Rejected(batch, message));
         }
     }
@@ -273,25 +276,33 @@ impl Delivery {
 
     /// Whether the webhook is up, and what is to blame for failures is being looked for.
     fn is_searching(&self) -> bool {
-        let is_up = self.others_pass() && self.failed_in_a_row <= DOWN_IN_BETWEEN / 2;
-        is_up && self.is_content_suspicious
+        self.others_pass() && !self.is_down() && self.is_content_suspicious
     }
 
     fn wait_after(
         &mut self,
         launch: Launch,
         is_new: bool,
-        error: DeliveryError,
+        mut error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        if error.cause == Cause::Answer && self.others_pass() {
+            // What is set is right, then.
+            error.fix = error.fix.map(|_| BLOCKED);
+        }
         let delay = match error.retry_after {
             // If it is part of the last failure, the wait has begun already.
             _ if !is_new => self.waits_for(launch.sender, now),
             asked => {
                 let delay = match asked {
                     Some(asked) => self.backoff.clamp(asked),
-                    None if self.is_searching() && !error.is_overload => HURRY,
+                    None if self.is_searching() && !error.is_overload => {
+                        match self.failed_in_a_row <= PER_GAP + 1 {
+                            true => Duration::ZERO,
+                            false => HURRY,
+                        }
+                    }
                     None => self.backoff.next_delay(),
                 };
                 self.wait(launch.sender, delay, now)
@@ -304,7 +315,7 @@ impl Delivery {
     fn failed(
         &mut self,
         flight: Flight,
-        error: DeliveryError,
+        mut error: DeliveryError,
         took: Duration,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -315,10 +326,22 @@ impl Delivery {
             launch,
             ..
         } = flight;
+        if kind(&error.message).eq(&self.convicting) && self.passes > 0 {
+            // It is likely to be an event again, and others pass.
+            self.trouble.get_or_insert(self.passes - 1);
+        }
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
         self.chance.failed(attempt.batch.seqs());
-        attempt.due = (took >= SLOW).then(|| now + took * RESTS);
+        // While others pass, what was asked for is for this body only.
+        let is_own = self.others_pass() && (!error.is_overload || attempt.is_suspicious());
+        let asked = error.retry_after.take_if(|_| is_own);
+        let asked = asked.map(|asked| self.backoff.clamp(asked));
+        let is_slow = took >= SLOW;
+        let rest = asked.max(is_slow.then(|| took * RESTS));
+        attempt.due = rest.map(|rest| now + rest);
+        self.wants_other = self.others_pass() && self.failed_in_a_row > PER_GAP;
+        self.has_looked &= !self.wants_other;
         if attempt.batch.extent().events == 1 {
             self.size.excuse();
             let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());
@@ -338,7 +361,7 @@ impl Delivery {
         } else {
             let size = self.sent_size(launch, &attempt.batch);
             self.size.failed(size, error.cause == Cause::Timeout);
-            if attempt.due.is_some() && attempt.family == 0 {
+            if is_slow && attempt.family == 0 {
                 self.size.held_up(size);
             }
             // What took too long would take as long again.
@@ -395,6 +418,11 @@ impl Delivery {
             self.join_retries();
         }
     }
+}
+
+/// What distinguishes this failure from others: the status, without what may differ in each answer.
+fn kind(message: &str) -> impl Iterator<Item = &str> {
+    message.split(' ').take(2)
 }
 
 /// What to report of events that may have arrived before and were sent again now. Notes whether they may have arrived

@@ -8,6 +8,8 @@ use super::machine::Delivery;
 
 /// So many suspects are tried as soon as others pass: if there were more, their failures would look like chance.
 const PLACES: usize = 3;
+/// At so many suspects a request that passes has a look, whether their failures can still be chance.
+const LOOKS: usize = 32;
 
 impl Delivery {
     /// A suspect that may be tried: when its time has come, or as a last chance before the end.
@@ -87,9 +89,14 @@ impl Delivery {
     /// Takes out a suspect whose failures can't be chance.
     pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
         let least = self.settings.reject_after;
-        let place = self.suspects.iter().position(|suspect| {
+        // Of thousands, each pass has a look at some.
+        let turns = self.suspects.len() / LOOKS + 1;
+        let is_turn = |place| place < PLACES || (place + self.passes as usize) % turns == 0;
+        let mut suspects = self.suspects.iter().enumerate();
+        let place = suspects.position(|(place, suspect)| {
             let failures = suspect.attempt.failures;
             least > 0
+                && is_turn(place)
                 && failures >= least
                 && suspect.failed_twice
                 && self.chance.rules_out(failures, suspect.seq())

@@ -1,6 +1,7 @@
 //! Streams that go on while events in them fail: slowly, often, or many in a row.
 
 use super::*;
+use crate::delivery::attempt::Attempt;
 
 /// A stream of so many events per second, for so many seconds.
 fn stream(per_second: usize, seconds: usize, connections: usize) -> Simulation {
@@ -68,4 +69,93 @@ fn a_backlog_flows_past_an_event_whose_requests_hang() {
     });
     let left = simulation.arrivals.len() - simulation.delivered.len();
     assert!(left < 1100, "{left}");
+}
+
+#[test]
+fn many_that_fail_hold_nobody_up_at_any_rate() {
+    for (per_second, one_in, cause) in [
+        (100, 100, Cause::Answer),
+        (100, 50, Cause::Disconnected),
+        (300, 100, Cause::Answer),
+    ] {
+        let mut simulation = stream(per_second, 60, 1);
+        let is_culprit = |seq: &Seq| seq % one_in == 3;
+        simulation.run_until(Duration::from_secs(62), |request| {
+            match request.seqs.iter().any(is_culprit) {
+                true => (failed(cause), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        let place = format!("one in {one_in} of {per_second} {cause:?}");
+        let culprits = (0..per_second as Seq * 60).filter(is_culprit);
+        let culprits: Vec<_> = culprits.collect();
+        assert!(simulation.delivered_all_but(&culprits), "{place}");
+        let late = simulation.latest();
+        assert!(late < Duration::from_secs(6), "{place}: {late:?}");
+        let kept = culprits.len() - simulation.rejected.len();
+        assert!(kept < culprits.len() / 5, "{place}: {kept}");
+    }
+}
+
+#[test]
+fn a_run_of_culprits_does_not_stop_a_stream() {
+    for (length, per_second, seconds) in
+        [(20, 20, 5), (100, 50, 12), (500, 100, 12), (2000, 2000, 12)]
+    {
+        let run = 500..500 + length;
+        let mut simulation = stream(per_second, 40, 1);
+        simulation.run_until(Duration::from_secs(42), |request| {
+            match request.seqs.iter().any(|seq| run.contains(seq)) {
+                true => (failed(Cause::Answer), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        let place = format!("{length} at {per_second}/s");
+        let run: Vec<_> = run.collect();
+        assert!(simulation.delivered_all_but(&run), "{place}");
+        let late = simulation.latest();
+        assert!(late < Duration::from_secs(seconds), "{place}: {late:?}");
+    }
+}
+
+#[test]
+fn a_wait_that_is_asked_for_one_event_is_not_for_all() {
+    for (is_overload, longest) in [(false, 2), (true, 4)] {
+        let mut simulation = stream(10, 300, 1);
+        let mut failures = Vec::new();
+        simulation.run_until(Duration::from_secs(310), |request| {
+            let error = DeliveryError {
+                is_overload,
+                retry_after: Some(MAX * 2),
+                ..DeliveryError::transient(Cause::Answer, "HTTP 403")
+            };
+            match request.seqs.contains(&20) {
+                true => {
+                    failures.push(request.at);
+                    (Outcome::Failed(error), QUICK)
+                }
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        assert!(simulation.delivered_all_but(&[20]), "{is_overload}");
+        let late = simulation.latest();
+        assert!(
+            late < MAX * longest + MIN * 4,
+            "{is_overload}: {late:?} {failures:?}"
+        );
+    }
+}
+
+#[test]
+fn what_failed_while_others_passed_is_held_back() {
+    for (trouble, passes, expected) in [(None, 5, 0), (Some(5), 5, 0), (Some(4), 5, 3)] {
+        let mut delivery = Simulation::new(0).delivery;
+        let events = || Batch::of(b"{}\n{}\n");
+        delivery.fresh = events();
+        delivery.retry.push_back(Attempt::from(events()));
+        let one = Attempt::from(Batch::of(b"{}\n"));
+        delivery.set_aside(None, one, "no", Instant::now());
+        (delivery.trouble, delivery.passes) = (trouble, passes);
+        assert_eq!(delivery.held_back().events, expected, "{trouble:?}");
+    }
 }

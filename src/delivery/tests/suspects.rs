@@ -111,7 +111,7 @@ fn a_suspect_keeps_no_memory_of_others() {
 
 #[test]
 fn at_the_end_a_suspect_has_one_more_chance_after_all_others() {
-    let stop = Duration::from_millis(60_500);
+    let stop = Duration::from_millis(60_900);
     for passes in [true, false] {
         let settings = Settings {
             reject_after: 0,
