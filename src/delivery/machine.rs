@@ -12,7 +12,8 @@
 //! A definite rejection of the content halves the body at once until the event to blame is alone. What fails for no
 //! clear reason is tried once more. Then the webhook is taken for down, and probed with one event per backoff: mostly
 //! the oldest, and now and then another one. As soon as one passes, bodies grow again; what fails then is divided, and
-//! one half is tried after the other, so that while one event is to blame every other request passes. An event that
+//! one half is tried after the other, so that while one event is to blame every other request passes. After more
+//! failures in a row something far behind is tried. What takes long to fail rests while others are ready. An event that
 //! fails alone while others pass is rejected when that can't be chance ([`Chance`]).
 
 use std::collections::VecDeque;
@@ -38,7 +39,8 @@ use crate::sys::backoff::Backoff;
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 10;
-/// The wait after a failure while the webhook is up and what is to blame is looked for; at most, while the agent stops.
+/// The wait after several failures in a row while the webhook is up and what is to blame is looked for; at most, while
+/// the agent stops.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
 
 /// The state machine that all senders share.

@@ -91,7 +91,8 @@ impl Delivery {
         let least = self.settings.reject_after;
         // Of thousands, each pass has a look at some.
         let turns = self.suspects.len() / LOOKS + 1;
-        let is_turn = |place| place < PLACES || (place + self.passes as usize) % turns == 0;
+        let is_turn =
+            |place: usize| place < PLACES || (place + self.passes as usize).is_multiple_of(turns);
         let mut suspects = self.suspects.iter().enumerate();
         let place = suspects.position(|(place, suspect)| {
             let failures = suspect.attempt.failures;
