@@ -160,3 +160,26 @@ fn what_failed_while_others_passed_is_held_back() {
         assert_eq!(delivery.held_back().events, expected, "{trouble:?}");
     }
 }
+
+#[test]
+fn an_outage_that_looks_like_a_rejected_event_costs_none() {
+    for seed in 0..2 {
+        let mut simulation = stream(10, 900, 1);
+        let mut state = seed;
+        simulation.run_until(Duration::from_secs(1200), |request| {
+            let fails = match request.at.as_secs() {
+                200..300 => true,
+                400..600 => super::poison::random(&mut state) < u64::MAX / 2,
+                700..800 => request.at.as_secs() / 10 % 2 == 0,
+                _ => false,
+            };
+            match fails || request.seqs.contains(&100) {
+                true => (failed(Cause::Answer), QUICK),
+                false => (Outcome::Delivered, QUICK),
+            }
+        });
+        let rejected: Vec<_> = simulation.rejected.keys().copied().collect();
+        assert_eq!(rejected, [100], "{seed}");
+        assert!(simulation.delivered_all_but(&[100]), "{seed}");
+    }
+}
