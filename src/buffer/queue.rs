@@ -120,7 +120,7 @@ impl Producer {
             return Extent::MAX;
         }
         let room = self.shared.bound.minus(state.buffered);
-        let below = self.most.minus(state.buffered);
+        let below = self.most.minus(state.buffered.minus(state.excused));
         // A chunk's bytes, which may be those of one large event, are taken as a whole.
         let bytes = if below.bytes > 0 { room.bytes } else { 0 };
         Extent {

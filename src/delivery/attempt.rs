@@ -12,6 +12,8 @@ use crate::text::ranges::Ranges;
 
 /// A suspect is retried this many times as soon as another request has passed; after that, only after its backoff.
 const EAGER: u32 = 24;
+/// Others than a suspect that pass between two of its tries: so many that a balancer can't be to blame for both failures.
+const MANY: u64 = 16;
 /// Of an event's failures between two requests that pass, only this many count: more may be an outage.
 pub(super) const PER_GAP: u32 = 2;
 
@@ -31,6 +33,10 @@ pub(super) struct Attempt {
     pub(super) doubt: Option<String>,
     /// The endpoints at which it has failed, maybe because of itself.
     pub(super) blamed: Vec<usize>,
+    /// It took long to fail, or was asked to wait: until then others go first.
+    pub(super) due: Option<Instant>,
+    /// It failed again after many others had passed.
+    pub(super) is_apart: bool,
 }
 
 /// A single event that fails while others pass.
@@ -42,7 +48,7 @@ pub(super) struct Suspect {
     pub(super) due: Instant,
     /// How often it was tried by itself.
     pub(super) tries: u32,
-    /// It failed right after another failure, with no passing request in between.
+    /// It failed right after another failure, with no passing request in between, or with many.
     pub(super) failed_twice: bool,
     /// The reason for its last failure.
     pub(super) message: String,
@@ -146,6 +152,8 @@ impl Attempt {
             family: self.family,
             doubt: self.doubt.clone(),
             blamed: self.blamed.clone(),
+            due: self.due,
+            is_apart: self.is_apart,
         }
     }
 
@@ -171,8 +179,14 @@ impl Attempt {
         self.failures == 0 && self.family == 0 && self.doubt.is_none() && self.blamed.is_empty()
     }
 
+    /// Whether it need not wait for others.
+    pub(super) fn is_rested(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+
     /// One more failure, after this many requests have passed.
     pub(super) fn failed(&mut self, passes: u64) {
+        self.is_apart |= self.failures > 0 && self.latest.1 + MANY <= passes;
         if self.failures == 0 || self.latest.1 != passes {
             self.latest = (0, passes);
             self.gaps += 1;
@@ -213,12 +227,13 @@ impl Suspect {
     ///
     /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between
     /// a good and a broken server, an event that is always tried right after a pass would always meet the broken one.
-    pub(super) fn is_awaited(&self, passes: u64) -> bool {
+    pub(super) fn is_awaited(&self, passes: u64, now: Instant) -> bool {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
         let seed = self.seq() ^ u64::from(self.tries).wrapping_mul(GOLDEN);
         let is_twice = seed.wrapping_mul(GOLDEN) >> 63 == 1;
         let (times, at) = self.attempt.latest;
-        self.is_eager() && (at != passes || (times == 1 && (is_twice || !self.failed_twice)))
+        let is_more = at != passes || (times == 1 && (is_twice || !self.failed_twice));
+        is_more && self.is_eager() && self.attempt.is_rested(now)
     }
 }
 

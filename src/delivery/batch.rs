@@ -94,27 +94,37 @@ impl Batch {
 
     /// Takes out the event at this index; the others stay in their order.
     pub fn take_one(&mut self, place: usize) -> Batch {
-        let limit = |events| Extent {
-            events,
+        let one = Extent {
+            events: 1,
             ..Extent::MAX
         };
+        self.take_at(place, one, Overhead::default())
+    }
+
+    /// Takes out events from this index on, as [`take`](Self::take) does; the others stay in their order.
+    pub fn take_at(&mut self, place: usize, limit: Extent, overhead: Overhead) -> Batch {
         let before = match place {
             0 => Batch::default(),
-            place => self.take(limit(place), Overhead::default()),
+            place => self.split_off_first(place),
         };
-        let one = self.take(limit(1), Overhead::default());
+        let taken = self.take(limit, overhead);
         let behind = std::mem::replace(self, before);
         behind.runs.into_iter().for_each(|run| self.push(run));
-        one
+        taken
     }
 
     /// The first `events`, at least one, and the others.
     pub fn split(mut self, events: usize) -> (Batch, Batch) {
+        (self.split_off_first(events), self)
+    }
+
+    /// Takes off the first `events`, at least one.
+    fn split_off_first(&mut self, events: usize) -> Batch {
         let first = Extent {
             events,
             ..Extent::MAX
         };
-        (self.take(first, Overhead::default()), self)
+        self.take(first, Overhead::default())
     }
 
     /// Each event by itself, in order, so that they can be sorted anew.

@@ -28,6 +28,8 @@ pub struct BodySize {
     probe_after: u32,
     /// The smallest body of several events that failed since the last calm.
     failed: Option<usize>,
+    /// While what took long to fail waits, others are not larger than this.
+    beside: Option<usize>,
     /// One of these bodies took too long.
     timed_out: bool,
     /// How often a body failed and passed in parts since one passed that was not smaller, and the smallest of them.
@@ -57,6 +59,7 @@ impl BodySize {
             passed: 0,
             probe_after: FIRST_PROBE,
             failed: None,
+            beside: None,
             timed_out: false,
             strikes: None,
             excused: false,
@@ -70,7 +73,8 @@ impl BodySize {
 
     /// The limit of the next body.
     pub fn limit(&self) -> usize {
-        self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit))
+        let most = [self.ramp, self.beside].into_iter().flatten();
+        most.fold(self.limit, usize::min)
     }
 
     /// Whether bodies grow again after an outage.
@@ -147,6 +151,12 @@ impl BodySize {
         self.failed = Some(self.failed.map_or(size, |failed| failed.min(size)));
     }
 
+    /// A body of this size took long to fail; as it waits now, the next ones are smaller in case that its size is to
+    /// blame.
+    pub fn held_up(&mut self, size: usize) {
+        self.beside = Some(self.limit().min(size / 2).max(1));
+    }
+
     /// A body of this size is divided, as what is to blame for its failure may be in many bodies: the next ones grow
     /// from one half.
     pub fn divided(&mut self, size: usize) {
@@ -160,6 +170,7 @@ impl BodySize {
 
     /// Everything that had failed has passed since, or is known to fail alone.
     pub fn calm(&mut self) {
+        self.beside = None;
         let (failed, timed_out) = (self.failed.take(), std::mem::take(&mut self.timed_out));
         match (std::mem::take(&mut self.excused), failed) {
             (true, _) if !self.is_sure => (self.limit, self.safe) = (self.max, None),
@@ -180,7 +191,7 @@ impl BodySize {
 
     /// Nothing passes: bodies will begin with single events when something does.
     pub fn outage(&mut self) {
-        self.failed = None;
+        (self.failed, self.beside) = (None, None);
         self.timed_out = false;
         self.excused = false;
         self.ramp = Some(1);

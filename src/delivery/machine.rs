@@ -12,7 +12,8 @@
 //! A definite rejection of the content halves the body at once until the event to blame is alone. What fails for no
 //! clear reason is tried once more. Then the webhook is taken for down, and probed with one event per backoff: mostly
 //! the oldest, and now and then another one. As soon as one passes, bodies grow again; what fails then is divided, and
-//! one half is tried after the other, so that while one event is to blame every other request passes. An event that
+//! one half is tried after the other, so that while one event is to blame every other request passes. After more
+//! failures in a row something far behind is tried. What takes long to fail rests while others are ready. An event that
 //! fails alone while others pass is rejected when that can't be chance ([`Chance`]).
 
 use std::collections::VecDeque;
@@ -38,7 +39,8 @@ use crate::sys::backoff::Backoff;
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 10;
-/// The wait after a failure while the webhook is up and what is to blame is looked for; at most, while the agent stops.
+/// The wait after several failures in a row while the webhook is up and what is to blame is looked for; at most, while
+/// the agent stops.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
 
 /// The state machine that all senders share.
@@ -86,8 +88,10 @@ pub struct Delivery {
     pub(super) is_content_suspicious: bool,
     /// How many requests had passed at the first failure that is not dealt with yet.
     pub(super) trouble: Option<u64>,
-    /// The queue was looked at since the last wait.
-    has_looked: bool,
+    /// The kind of failures for which an event was last rejected.
+    pub(super) convicting: Vec<String>,
+    /// The queue was looked at since the last wait, or there was nothing more.
+    pub(super) has_looked: bool,
     /// Events that were rejected since one passed.
     pub(super) rejected_in_a_row: u32,
     /// The next event must be another one, far from those that were rejected.
@@ -135,6 +139,7 @@ impl Delivery {
             probes: 0,
             is_content_suspicious: false,
             trouble: None,
+            convicting: Vec::new(),
             has_looked: true,
             rejected_in_a_row: 0,
             wants_other: false,
@@ -150,6 +155,7 @@ impl Delivery {
         self.is_collecting = false;
         self.ahead.collected(run.is_some());
         if let Some(run) = run {
+            self.has_looked &= !self.looks_on();
             self.fresh_since.get_or_insert(now);
             self.fresh.push(run);
         }
@@ -196,6 +202,8 @@ impl Delivery {
         self.wait_until = None;
         self.failed_in_a_row = 0;
         self.rejected_in_a_row = 0;
+        self.convicting.clear();
+        self.trouble = None;
         self.release_suspects();
         self.join_retries();
         self.pauses.fill(None);
@@ -208,6 +216,13 @@ impl Delivery {
         let in_flight = self.in_flight.iter().map(|flight| flight.extent);
         let events = waiting.chain(in_flight).map(|extent| extent.events);
         events.sum::<usize>() + self.posted()
+    }
+
+    /// What failed while others passed, and may stay for long.
+    pub fn held_back(&self) -> Extent {
+        let all = self.waiting().filter(|_| self.others_pass());
+        let all = all.fold(Extent::default(), |sum, batch| sum.plus(batch.extent()));
+        all.minus(self.fresh.extent())
     }
 
     /// The events that are in memory and not in flight.
@@ -285,7 +300,7 @@ impl Delivery {
             false if std::mem::take(&mut self.wants_other) => self.take_other(),
             false => self
                 .take_due_suspect(now)
-                .or_else(|| self.take_retry(limit)),
+                .or_else(|| self.take_retry(limit, now)),
         };
         if let Some(flight) = flight {
             return self.send(flight, sender, ways, now);
@@ -373,6 +388,13 @@ impl Delivery {
         if !all.batch.is_empty() {
             self.retry.push_back(all);
         }
+    }
+
+    /// Whether all that is in the queue is wanted: something rests until nothing else is ready, or what failed in a row
+    /// may be a run of events that are to blame, with others behind it.
+    pub(super) fn looks_on(&self) -> bool {
+        let is_run = self.wants_other || (self.is_down() && self.others_pass());
+        is_run || self.retry.iter().any(|attempt| attempt.due.is_some())
     }
 
     /// Whether nothing that failed waits for another attempt.

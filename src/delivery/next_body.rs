@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::attempt::{Attempt, Flight, Launch};
+use super::attempt::{Attempt, Flight, Launch, PER_GAP};
 use super::batch::Batch;
 use super::compression::Packed;
 use super::machine::Delivery;
@@ -100,13 +100,15 @@ impl Delivery {
         room.events == 0 || room.bytes == 0
     }
 
-    /// The next of the attempts, or as much of it as a body has room for.
-    pub(super) fn take_retry(&mut self, limit: Extent) -> Option<Flight> {
-        let mut attempt = self.retry.pop_front()?;
+    /// The next of the attempts, or as much of it as a body has room for. One that rests only if nothing else is ready.
+    pub(super) fn take_retry(&mut self, limit: Extent, now: Instant) -> Option<Flight> {
+        let place = self.retry.iter().position(|attempt| attempt.is_rested(now));
+        let place = place.or_else(|| (!self.is_ready(limit, now)).then_some(0))?;
+        let mut attempt = self.retry.remove(place)?;
         let first = attempt.batch.take(limit, self.terms.overhead);
         let rest = std::mem::replace(&mut attempt.batch, first);
         if !rest.is_empty() {
-            self.retry.push_front(attempt.of(rest));
+            self.retry.insert(place, attempt.of(rest));
         }
         Some(attempt.into())
     }
@@ -172,10 +174,14 @@ impl Delivery {
             .retry
             .iter()
             .map(|attempt| attempt.batch.extent().events);
-        let waiting = self.fresh.extent().events + retries.sum::<usize>();
+        let fresh = self.fresh.extent().events;
         let is_few = match self.is_down() {
-            true => waiting < PROBES,
-            false => self.retry.is_empty() && waiting < limit.events,
+            true => self.others_pass() || fresh + retries.sum::<usize>() < PROBES,
+            false if self.wants_other => true,
+            false => {
+                let all_rest = self.retry.iter().all(|attempt| attempt.due.is_some());
+                all_rest && !self.is_full(limit)
+            }
         };
         is_few && !self.has_ended
     }
@@ -193,33 +199,66 @@ impl Delivery {
             .front()
             .map_or(0, |attempt| attempt.batch.extent().events);
         self.probes += 1;
-        let is_other = self.is_content_suspicious && self.probes % ROTATION == ROTATION - 1;
         let other = spread(self.probes / ROTATION, waiting + self.suspects.len())?;
-        let place = match is_other || waiting == 0 {
-            true => other,
-            false => 0,
+        let place = match self.probes % ROTATION {
+            _ if waiting == 0 => other,
+            2 if self.is_content_suspicious => other,
+            // What came after many that fail.
+            1 if self.is_content_suspicious && self.others_pass() => waiting - 1,
+            _ => 0,
         };
         if place >= waiting {
             let suspect = self.suspects.remove(place - waiting)?;
             return Some(suspect.into());
         }
+        if place > 0
+            && self.others_pass()
+            && let Some(mut attempt) = self.retry.pop_front()
+        {
+            // If it passes, those behind it are the next: before it may be many that fail.
+            let (before, behind) = std::mem::take(&mut attempt.batch).split(place);
+            self.retry.push_front(attempt.of(before));
+            self.retry.push_front(attempt.of(behind));
+            return self.take_one_retry(0, 0);
+        }
         self.take_one_retry(0, place)
     }
 
-    /// One event from far behind those that were rejected in a row: does the webhook reject that one, too?
+    /// What is far behind those that failed in a row, as it may well pass: all the fewer events the more have failed.
+    /// One event far behind those that were rejected in a row: does the webhook reject that one, too?
     pub(super) fn take_other(&mut self) -> Option<Flight> {
         self.others += 1;
-        let fresh = self.fresh.extent().events;
-        if let Some(place) = spread(self.others, fresh) {
-            let one = self.fresh.take_one(place);
+        let limit = self.limit_with(self.size.learned_limit());
+        let failed = 1 + self.failed_in_a_row.saturating_sub(PER_GAP);
+        let is_one = self.rejected_in_a_row > 0;
+        let (number, overhead) = (self.others, self.terms.overhead);
+        let take = |batch: &mut Batch| {
+            let events = batch.extent().events;
+            let place = spread(number, events)?;
+            let few = if is_one {
+                1
+            } else {
+                (events >> (2 * failed).min(30)).max(1)
+            };
+            let limit = Extent {
+                events: limit.events.min(few),
+                ..limit
+            };
+            Some(batch.take_at(place, limit, overhead))
+        };
+        if let Some(batch) = take(&mut self.fresh) {
             if self.fresh.is_empty() {
                 self.fresh_since = None;
             }
-            return Some(Attempt::from(one).into());
+            return Some(Attempt::from(batch).into());
         }
-        let events = self.retry.back()?.batch.extent().events;
-        let place = spread(self.others, events)?;
-        self.take_one_retry(self.retry.len() - 1, place)
+        let attempt = self.retry.back_mut()?;
+        let batch = take(&mut attempt.batch)?;
+        let other = attempt.of(batch);
+        if attempt.batch.is_empty() {
+            self.retry.pop_back();
+        }
+        Some(other.into())
     }
 
     /// One event of an attempt.

@@ -7,7 +7,15 @@ use super::batch::Batch;
 use super::machine::{DOWN_IN_BETWEEN, Delivery, HURRY};
 use super::outcome::{Cause, DeliveryError, Outcome};
 use super::posted::{Body, CHANGED};
+use super::route::RESTS;
 use super::step::Effect;
+
+const BLOCKED: &str =
+    "others are delivered: see whether a firewall before the webhook refuses these events";
+/// What takes as long to fail holds others up.
+const SLOW: Duration = Duration::from_secs(1);
+/// Into so many parts such a body is divided, so that few requests are as slow.
+const PARTS: usize = 16;
 
 impl Delivery {
     /// The request with this body had this outcome, after the time `took`.
@@ -73,11 +81,12 @@ impl Delivery {
                         suspect,
                         launch,
                     };
-                    self.failed(flight, error, now, &mut effects);
+                    self.failed(flight, error, took, now, &mut effects);
                 }
             },
         }
         effects.extend(self.conclude());
+        self.has_looked &= !self.looks_on();
         effects
     }
 
@@ -175,6 +184,7 @@ impl Delivery {
             for seqs in batch.seqs() {
                 self.chance.explained(seqs.start);
             }
+            self.convicting = kind(&message).map(str::to_owned).collect();
             effects.push(Effect::Rejected(batch, message));
         }
     }
@@ -182,13 +192,14 @@ impl Delivery {
     /// The webhook definitely does not take this content.
     pub(super) fn rejected(
         &mut self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         launch: Launch,
         error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         self.failed_in_a_row = 0;
+        attempt.due = None;
         if attempt.batch.extent().events > 1 {
             if !self.rejects_all() {
                 effects.push(Effect::Divided);
@@ -266,25 +277,33 @@ impl Delivery {
 
     /// Whether the webhook is up, and what is to blame for failures is being looked for.
     fn is_searching(&self) -> bool {
-        let is_up = self.others_pass() && self.failed_in_a_row <= DOWN_IN_BETWEEN / 2;
-        is_up && self.is_content_suspicious
+        self.others_pass() && !self.is_down() && self.is_content_suspicious
     }
 
     fn wait_after(
         &mut self,
         launch: Launch,
         is_new: bool,
-        error: DeliveryError,
+        mut error: DeliveryError,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        if error.cause == Cause::Answer && self.others_pass() {
+            // What is set is right, then.
+            error.fix = error.fix.map(|_| BLOCKED);
+        }
         let delay = match error.retry_after {
             // If it is part of the last failure, the wait has begun already.
             _ if !is_new => self.waits_for(launch.sender, now),
             asked => {
                 let delay = match asked {
                     Some(asked) => self.backoff.clamp(asked),
-                    None if self.is_searching() && !error.is_overload => HURRY,
+                    None if self.is_searching() && !error.is_overload => {
+                        match self.failed_in_a_row <= PER_GAP + 1 {
+                            true => Duration::ZERO,
+                            false => HURRY,
+                        }
+                    }
                     None => self.backoff.next_delay(),
                 };
                 self.wait(launch.sender, delay, now)
@@ -297,19 +316,33 @@ impl Delivery {
     fn failed(
         &mut self,
         flight: Flight,
-        error: DeliveryError,
+        mut error: DeliveryError,
+        took: Duration,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         let Flight {
-            attempt,
+            mut attempt,
             suspect,
             launch,
             ..
         } = flight;
+        if kind(&error.message).eq(&self.convicting) && self.passes > 0 {
+            // It is likely to be an event again, and others pass.
+            self.trouble.get_or_insert(self.passes - 1);
+        }
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
         self.chance.failed(attempt.batch.seqs());
+        // While others pass, what was asked for is for this body only.
+        let is_own = self.others_pass() && (!error.is_overload || attempt.is_suspicious());
+        let asked = error.retry_after.take_if(|_| is_own);
+        let asked = asked.map(|asked| self.backoff.clamp(asked));
+        let is_slow = took >= SLOW;
+        let rest = asked.max(is_slow.then(|| took * RESTS));
+        attempt.due = rest.map(|rest| now + rest);
+        self.wants_other = self.others_pass() && self.failed_in_a_row > PER_GAP;
+        self.has_looked &= !self.wants_other;
         if attempt.batch.extent().events == 1 {
             self.size.excuse();
             let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());
@@ -329,6 +362,9 @@ impl Delivery {
         } else {
             let size = self.sent_size(launch, &attempt.batch);
             self.size.failed(size, error.cause == Cause::Timeout);
+            if is_slow && attempt.family == 0 {
+                self.size.held_up(size);
+            }
             // What took too long would take as long again.
             match self.others_pass() || error.cause == Cause::Timeout {
                 true => {
@@ -348,27 +384,33 @@ impl Delivery {
         self.wait_after(launch, is_new, error, now, effects);
     }
 
-    /// Queues both halves: at the front, or behind the other half of what this was a half of, if that is next. If it is
-    /// known which event is `wrong` and why, what is before it is apart: the webhook may have taken that.
+    /// Queues both halves, or all parts: at the front, or behind the other parts of what this was a part of, if those
+    /// are next. If it is known which event is `wrong` and why, what is before it is apart: the webhook may have taken
+    /// that.
     fn split(&mut self, attempt: Attempt, at_once: bool, wrong: Option<(usize, String)>) {
         self.family += 1;
         let history = attempt.of(Batch::default());
         let events = attempt.batch.extent().events;
         let wrong = wrong.filter(|(at, _)| *at < events);
-        let at = wrong.as_ref().map_or(events / 2, |(at, _)| *at);
-        let (first, second) = attempt.batch.split(at);
-        let is_sibling = |next: &Attempt| next.family == attempt.family && next.family > 0;
-        let place = match self.retry.front() {
-            Some(next) if !at_once && self.others_pass() && is_sibling(next) => 1,
-            _ => 0,
+        let is_sibling = |next: &&Attempt| next.family == attempt.family && next.family > 0;
+        let mut place = match !at_once && self.others_pass() {
+            true => self.retry.iter().take_while(is_sibling).count(),
+            false => 0,
         };
-        let mut first = history.half(first, self.family);
-        let second = history.half(second, self.family);
-        first.doubt = first
-            .doubt
-            .or(wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why));
-        for half in [second, first] {
-            self.retry.insert(place, half);
+        let parts = attempt.due.map_or(2, |_| PARTS);
+        let at = wrong.as_ref().map(|(at, _)| *at);
+        let mut doubt = wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why);
+        let mut rest = attempt.batch;
+        for left in (1..=parts).rev() {
+            let share = rest.extent().events / left;
+            let (part, others) = rest.split(at.filter(|_| left > 1).unwrap_or(share));
+            rest = others;
+            if !part.is_empty() {
+                let mut part = history.half(part, self.family);
+                part.doubt = part.doubt.or(doubt.take());
+                self.retry.insert(place, part);
+                place += 1;
+            }
         }
     }
 
@@ -377,6 +419,11 @@ impl Delivery {
             self.join_retries();
         }
     }
+}
+
+/// What distinguishes this failure from others: the status, without what may differ in each answer.
+fn kind(message: &str) -> impl Iterator<Item = &str> {
+    message.split(' ').take(2)
 }
 
 /// What to report of events that may have arrived before and were sent again now. Notes whether they may have arrived

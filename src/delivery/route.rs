@@ -16,7 +16,7 @@ use crate::text::choice::choose;
 /// With `spread`, a sender changes its endpoint after this time: all get their share whatever the number of senders.
 const TURN: Duration = Duration::from_secs(30);
 /// An endpoint that is slow to fail is left alone for this many times as long.
-const RESTS: u32 = 10;
+pub(super) const RESTS: u32 = 10;
 /// The same if the last endpoint that worked seems to be gone, too: events would wait for its backoff otherwise.
 const SHORT_RESTS: u32 = 2;
 /// How often an endpoint is tried before senders return to it.

@@ -373,6 +373,7 @@ impl Senders {
             self.apply(effect, target);
         }
         self.report.posted(delivery.posted());
+        self.consumer.excuse(delivery.held_back());
         self.wake(delivery);
     }
 

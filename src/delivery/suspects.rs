@@ -8,6 +8,8 @@ use super::machine::Delivery;
 
 /// So many suspects are tried as soon as others pass: if there were more, their failures would look like chance.
 const PLACES: usize = 3;
+/// At so many suspects a request that passes has a look, whether their failures can still be chance.
+const LOOKS: usize = 32;
 
 impl Delivery {
     /// A suspect that may be tried: when its time has come, or as a last chance before the end.
@@ -18,7 +20,7 @@ impl Delivery {
         let is_due = |(place, suspect): (usize, &Suspect)| match is_last {
             true => !suspect.had_last_chance,
             false => {
-                let is_awaited = place < PLACES && suspect.is_awaited(self.passes);
+                let is_awaited = place < PLACES && suspect.is_awaited(self.passes, now);
                 !self.stopping && is_turn && (suspect.due <= now || is_awaited)
             }
         };
@@ -68,8 +70,12 @@ impl Delivery {
         });
         suspect.attempt = attempt.alone();
         suspect.tries += 1;
-        suspect.failed_twice |= self.failed_in_a_row > 1;
+        suspect.failed_twice |= self.failed_in_a_row > 1 || suspect.attempt.is_apart;
         suspect.due = now + suspect.backoff.next_delay();
+        suspect.due = suspect
+            .attempt
+            .due
+            .map_or(suspect.due, |due| due.max(suspect.due));
         suspect.message = message.to_owned();
         self.suspects.insert(place, suspect);
     }
@@ -83,9 +89,15 @@ impl Delivery {
     /// Takes out a suspect whose failures can't be chance.
     pub(super) fn take_convict(&mut self) -> Option<(Batch, String)> {
         let least = self.settings.reject_after;
-        let place = self.suspects.iter().position(|suspect| {
+        // Of thousands, each pass has a look at some.
+        let turns = self.suspects.len() / LOOKS + 1;
+        let is_turn =
+            |place: usize| place < PLACES || (place + self.passes as usize).is_multiple_of(turns);
+        let mut suspects = self.suspects.iter().enumerate();
+        let place = suspects.position(|(place, suspect)| {
             let failures = suspect.attempt.failures;
             least > 0
+                && is_turn(place)
                 && failures >= least
                 && suspect.failed_twice
                 && self.chance.rules_out(failures, suspect.seq())

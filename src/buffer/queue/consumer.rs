@@ -131,6 +131,16 @@ impl Consumer {
         }
     }
 
+    /// What of the buffered events stays for long while others are delivered: so sources that wait may read on, up to
+    /// half of the bound.
+    pub fn excuse(&self, extent: Extent) {
+        let most = self.shared.bound;
+        self.shared.lock().excused = Extent {
+            events: extent.events.min(most.events / 2),
+            bytes: extent.bytes.min(most.bytes / 2),
+        };
+    }
+
     /// No more events are taken into the queue; those who wait for room are woken.
     pub fn close(&self) {
         self.shared.lock().closed = true;

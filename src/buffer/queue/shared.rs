@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) tail: Chunk,
     /// All events that are not final, except those that were released.
     pub(super) buffered: Extent,
+    /// Of these, what sources that wait may fill besides their share: it stays for long while others are delivered.
+    pub(super) excused: Extent,
     /// Events that are not final and not in memory.
     pub(super) released: usize,
     /// The most bytes that these events had.

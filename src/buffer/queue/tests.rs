@@ -229,6 +229,27 @@ fn a_patient_source_leaves_room_for_others() {
 }
 
 #[test]
+fn a_patient_source_reads_past_what_stays_for_long() {
+    for (buffered, excused, taken) in [
+        (20, 0, 0),
+        (20, 10, 0),
+        (20, 11, 1),
+        (20, 20, 10),
+        (20, 900, 10),
+        (55, 900, 5),
+        // At most half of all.
+        (70, 900, 0),
+    ] {
+        let (producer, consumer) = queue(bound(100, 10_000));
+        let patient = producer.while_below(bound(10, 10_000));
+        producer.offer(&mut chunk(b'a', buffered, 10));
+        consumer.excuse(bound(excused, 0));
+        let place = format!("{buffered} {excused}");
+        assert_eq!(patient.offer(&mut chunk(b'b', 60, 10)), taken, "{place}");
+    }
+}
+
+#[test]
 fn many_small_pieces_take_little_more_memory_than_their_bytes() {
     let (producer, consumer) = queue(bound(100_000, 1 << 20));
     while producer.offer(&mut chunk(b'a', 1, 100)) == 1 {}

@@ -15,6 +15,7 @@ mod senders;
 mod several;
 mod size;
 mod splunk;
+mod streams;
 mod suspects;
 mod vanish;
 

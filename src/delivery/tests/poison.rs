@@ -336,7 +336,7 @@ fn a_webhook_that_wants_fewer_requests_is_not_hurried() {
             }
         });
         assert!(simulation.delivered_all_but(&culprits), "{is_overload}");
-        let is_hurried = simulation.delays.contains(&Duration::from_millis(100));
+        let is_hurried = simulation.delays.iter().any(|delay| *delay < MIN);
         assert_eq!(is_hurried, !is_overload);
     }
 }
