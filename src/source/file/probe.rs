@@ -58,3 +58,79 @@ pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
         Ok(head)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::super::listing::Listed;
+    use super::*;
+    use crate::source::gunzip::gzip;
+
+    #[test]
+    fn only_the_same_compressed_file_with_as_much_in_it_is_compared_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.gz");
+        fs::write(&path, gzip(b"{}\n")).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        let mut file = Tracked::new(Listed::of(path.into(), 0, &found), Instant::now());
+        let (inode, length) = (file.now.identity.1, file.now.length);
+        for (is_gzip, was_gzip, inode, packed, is_later) in [
+            (true, true, inode, length, true),
+            (true, true, inode, length + 1, false),
+            (true, true, inode + 1, length, false),
+            (false, true, inode, length, false),
+            (true, false, inode, 0, false),
+        ] {
+            file.is_gzip = is_gzip;
+            let known = FileOffset {
+                inode,
+                packed,
+                path: Path::new(if was_gzip { "a.gz" } else { "a" }).into(),
+                ..FileOffset::default()
+            };
+            let unpackers = &mut Unpackers::default();
+            let probe = Probe {
+                file: &mut file,
+                head: b"{}\n",
+                unpackers,
+            };
+            assert_eq!(probe.is_compared_later(&known), is_later, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_before_an_offset_is_known_of_a_compressed_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("a.gz", gzip(b"{\"n\":1}\n{}\n")),
+            ("a", b"{\"n\":1}\n{}\n".to_vec()),
+        ] {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            let found = fs::metadata(&path).unwrap();
+            let mut file = Tracked::new(Listed::of(path.into(), 0, &found), Instant::now());
+            file.is_gzip = name == "a.gz";
+            let identity = file.now.identity;
+            let unpackers = &mut Unpackers::default();
+            let mut probe = Probe {
+                file: &mut file,
+                head: b"",
+                unpackers,
+            };
+            let right = Fingerprint::of(b"1}\n");
+            for (offset, bytes, has) in [
+                (8, right, true),
+                (9, right, false),
+                (8, Fingerprint::of(b"2}\n"), false),
+                (99, right, false),
+            ] {
+                assert_eq!(probe.has_before(offset, bytes), has, "{name} {offset}");
+                let is_kept = probe.unpackers.take(identity).is_some();
+                assert_eq!(is_kept, has && name == "a.gz", "{name} {offset}");
+            }
+        }
+    }
+}

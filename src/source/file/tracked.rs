@@ -442,3 +442,6 @@ impl Tracked {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,3 +39,31 @@ pub(super) fn end_of_zeros(file: &File, mut at: u64) -> io::Result<Option<u64>> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_end_where_something_else_is_whether_there_is_a_hole_or_not() {
+        let long = 3 * STEP as u64 + 5;
+        for is_hole in [true, false] {
+            let file = tempfile::tempfile().unwrap();
+            match is_hole {
+                true => file.set_len(10 + long).unwrap(),
+                false => file.write_all_at(&vec![0; 10 + long as usize], 0).unwrap(),
+            }
+            file.write_all_at(b"text", 6).unwrap();
+            assert_eq!(end_of_zeros(&file, 10).unwrap(), None, "{is_hole}");
+            assert_eq!(end_of_zeros(&file, 10 + long).unwrap(), None);
+            file.write_all_at(b"more", 10 + long).unwrap();
+            for at in [10, 11, long, 9 + long, 10 + long] {
+                let found = end_of_zeros(&file, at).unwrap();
+                assert_eq!(found, Some(10 + long), "{is_hole} {at}");
+            }
+            assert_eq!(end_of_zeros(&file, 0).unwrap(), Some(6));
+        }
+        assert_eq!(before_zeros(b"a\0b\0\0"), 3);
+        assert_eq!(before_zeros(b"\0\0"), 0);
+    }
+}
