@@ -432,3 +432,6 @@ fn skip_to_end(file: &mut Tracked, before: Option<u64>) -> io::Result<()> {
     let line = last.iter().rposition(|byte| *byte == b'\n');
     file.start_at(line.map_or(length, |at| from + at as u64 + 1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,6 +204,7 @@ mod tests {
     struct File {
         identity: (u64, u64),
         bytes: Vec<u8>,
+        is_compared_later: bool,
     }
 
     impl Candidate for File {
@@ -220,6 +221,9 @@ mod tests {
             let end = usize::try_from(offset).unwrap();
             bytes == Fingerprint::of(&self.bytes[end - bytes.len()..end])
         }
+        fn is_compared_later(&self, _: &FileOffset) -> bool {
+            self.is_compared_later
+        }
     }
 
     fn events(numbers: std::ops::Range<u32>) -> Vec<u8> {
@@ -231,6 +235,7 @@ mod tests {
         File {
             identity: (1, inode),
             bytes: bytes.into(),
+            is_compared_later: false,
         }
     }
 
@@ -269,6 +274,25 @@ mod tests {
         assert!(missing.take_original(3, &mut file(9, &bytes)).is_none());
         assert!(missing.take_original(1, &mut file(9, &bytes)).is_some());
         assert!(missing.get(1).is_none());
+    }
+
+    #[test]
+    fn a_long_file_with_the_same_inode_may_be_compared_later() {
+        let bytes = events(0..100);
+        for (known_bytes, offset, is_compared_later, is_it) in [
+            (HEAD_BYTES, 3000, true, true),
+            (HEAD_BYTES, 3000, false, false),
+            (94, 470, true, false),
+        ] {
+            let mut other = file(7, &bytes[..offset]);
+            other.bytes[offset - 100] = b'x';
+            other.is_compared_later = is_compared_later;
+            let mut missing = Missing::default();
+            let head = known_by(&bytes[..known_bytes]);
+            let known = read(7, &bytes[..offset], offset);
+            missing.insert(1, FileOffset { head, ..known });
+            assert_eq!(missing.take_same(&mut other).is_some(), is_it, "{offset}");
+        }
     }
 
     #[test]
