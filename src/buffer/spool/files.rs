@@ -117,3 +117,32 @@ pub fn left_in(path: &Path) -> Option<u64> {
     let bytes = segments::undelivered(&dir).ok()?;
     (bytes > 0).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_files_of_others_is_no_spool() {
+        let segment = segments::name(1);
+        for (names, is_spool) in [
+            (&[][..], true),
+            (&["lost+found", ".snapshot"], true),
+            (&["notes"], false),
+            (&[".hidden", "notes"], false),
+            (&["notes", LOCK], true),
+            (&["notes", position::NAME], true),
+            (&["notes", &segment], true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in names {
+                fs::write(dir.path().join(name), "").unwrap();
+            }
+            let checked = Files::check(dir.path());
+            assert_eq!(checked.is_ok(), is_spool, "{names:?}");
+            let kind = checked.err().map(|error| error.kind());
+            let expected = io::ErrorKind::DirectoryNotEmpty;
+            assert!(kind.is_none_or(|kind| kind == expected));
+        }
+    }
+}
