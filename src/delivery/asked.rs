@@ -33,7 +33,7 @@ impl Delivery {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         } else if !self.is_distrusted {
-            self.passed(effects);
+            self.passed(now, effects);
         }
     }
 
@@ -85,7 +85,7 @@ impl Delivery {
             effects.push(Effect::Delivered(indexed));
             effects.push(Effect::Indexed(spooled, bytes));
             if std::mem::take(&mut self.is_distrusted) {
-                self.passed(&mut effects);
+                self.passed(now, &mut effects);
             }
         }
         match answer {

@@ -63,7 +63,7 @@ impl Delivery {
         }
         effects.push(Effect::Delivered(delivered));
         if !none_passed && !is_late {
-            self.passed(effects);
+            self.passed(now, effects);
         }
         if !unknown.is_empty() {
             let mut attempt = Attempt::from(unknown);

@@ -54,7 +54,7 @@ impl Delivery {
                 let size = self.sent_size(launch, &attempt.batch);
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
-                self.passed(&mut effects);
+                self.passed(now, &mut effects);
             }
             Outcome::Accepted(id) => {
                 let body = Body::new(attempt, spooled, now);
@@ -74,7 +74,9 @@ impl Delivery {
                     self.hold_off(launch, error, now, &mut effects);
                 }
                 Cause::Settings | Cause::Answer | Cause::Disconnected | Cause::Timeout => {
-                    attempt.failed(self.passes);
+                    if !self.is_crowded(&error, took, now) {
+                        attempt.failed(self.passes);
+                    }
                     let flight = Flight {
                         attempt,
                         spooled,
@@ -167,9 +169,10 @@ impl Delivery {
     }
 
     /// A request passed: the webhook is up.
-    pub(super) fn passed(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn passed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Passed);
         self.passes += 1;
+        self.passed_at = Some(now);
         self.failed_in_a_row = 0;
         self.rejected_in_a_row = 0;
         self.backoff.reset();
@@ -327,7 +330,8 @@ impl Delivery {
             launch,
             ..
         } = flight;
-        if kind(&error.message).eq(&self.convicting) && self.passes > 0 {
+        let is_known = !error.is_overload && kind(&error.message).eq(&self.convicting);
+        if is_known && self.passes > 0 {
             // It is likely to be an event again, and others pass.
             self.trouble.get_or_insert(self.passes - 1);
         }
@@ -347,6 +351,8 @@ impl Delivery {
             self.size.excuse();
             let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());
             if suspect.is_some() || is_new {
+                // Right after others it would be too much again.
+                attempt.due = attempt.due.or(error.is_overload.then_some(now));
                 self.set_aside(suspect, attempt, &error.message, now);
                 if is_new {
                     effects.push(Effect::SetAside(error.message.clone()));

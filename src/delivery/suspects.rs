@@ -72,10 +72,10 @@ impl Delivery {
         suspect.tries += 1;
         suspect.failed_twice |= self.failed_in_a_row > 1 || suspect.attempt.is_apart;
         suspect.due = now + suspect.backoff.next_delay();
-        suspect.due = suspect
-            .attempt
-            .due
-            .map_or(suspect.due, |due| due.max(suspect.due));
+        if let Some(due) = &mut suspect.attempt.due {
+            *due = suspect.due.max(*due);
+            suspect.due = *due;
+        }
         suspect.message = message.to_owned();
         self.suspects.insert(place, suspect);
     }

@@ -183,3 +183,36 @@ fn an_outage_that_looks_like_a_rejected_event_costs_none() {
         assert!(simulation.delivered_all_but(&[100]), "{seed}");
     }
 }
+
+/// What comes too soon after another request is refused, which says nothing of its events.
+#[test]
+fn a_limit_on_requests_rejects_no_other_event() {
+    let poison = 20;
+    for (connections, per_second, apart, took) in [
+        (4, 7, 20, 1),
+        (4, 17, 20, 1),
+        (4, 10, 5, 1),
+        (4, 200, 60, 20),
+        (1, 30, 60, 20),
+        (1, 200, 200, 1),
+        (1, 200, 5, 1),
+    ] {
+        let mut simulation = stream(per_second, 100, connections);
+        let (apart, took) = (Duration::from_millis(apart), Duration::from_millis(took));
+        let mut last = None;
+        simulation.run_until(Duration::from_secs(120), |request| {
+            let error = DeliveryError {
+                is_overload: true,
+                ..DeliveryError::transient(Cause::Answer, "HTTP 429")
+            };
+            let is_soon = last.is_some_and(|last| request.at < last + apart);
+            if request.seqs.contains(&poison) || is_soon {
+                return (Outcome::Failed(error), took);
+            }
+            last = Some(request.at);
+            (Outcome::Delivered, took)
+        });
+        let innocent = simulation.rejected.keys().filter(|seq| **seq != poison);
+        assert_eq!(innocent.count(), 0, "{connections} {per_second} {apart:?}");
+    }
+}

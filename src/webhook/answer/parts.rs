@@ -71,6 +71,7 @@ pub(super) fn outcome(
                 };
                 parts.failure.get_or_insert_with(|| DeliveryError {
                     fix: (!matches!(meaning, Meaning::Busy(_))).then_some(TARGET),
+                    is_overload: matches!(item.status, 429 | 503),
                     retry_after,
                     ..DeliveryError::transient(
                         Cause::Answer,

@@ -52,6 +52,8 @@ pub(super) struct World {
     /// Events of copied or compressed files, of which it is not known how many bytes they take in a file, and events
     /// that are counted in another way.
     pub(super) vague: BTreeSet<u64>,
+    /// Events that were cut off while the agent ran: what was read of them may be lost with a kill.
+    cut: BTreeSet<u64>,
     /// Events that are in no file as a whole.
     pub(super) scattered: BTreeSet<u64>,
     /// The host's name.
@@ -111,6 +113,7 @@ impl World {
             seen: BTreeSet::new(),
             held: BTreeSet::new(),
             vague: BTreeSet::new(),
+            cut: BTreeSet::new(),
             scattered: BTreeSet::new(),
             host: "host",
             is_upgrade: false,
@@ -335,7 +338,10 @@ impl World {
             Op::Break => self.break_open(),
             Op::Exclude => self.is_excluded = !self.is_excluded,
             Op::Stop => self.end(false),
-            Op::Kill => self.end(true),
+            Op::Kill => {
+                self.vague.append(&mut self.cut);
+                self.end(true);
+            }
             Op::Start => self.start(),
             Op::Unmount => {
                 let (here, away) = (self.logs(), self.dir.path().join(".away"));

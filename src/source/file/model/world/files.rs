@@ -257,11 +257,13 @@ impl World {
                 let text = fs::read(&log).unwrap();
                 let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
                 let end = ends.map(|(at, _)| at + 1).rev().nth(count.into());
-                if self.agent.is_none() {
-                    self.vague.extend(Self::events(&text));
+                let end = end.unwrap_or(0);
+                match self.agent {
+                    None => self.vague.extend(Self::events(&text)),
+                    Some(_) => self.cut.extend(Self::events(&text[end..])),
                 }
                 let file = OpenOptions::new().write(true).open(&log).unwrap();
-                file.set_len(end.unwrap_or(0) as u64).unwrap();
+                file.set_len(end as u64).unwrap();
                 (self.has_removed, self.half) = (true, None);
             }
             Op::Hide => {
