@@ -312,6 +312,11 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             "warning: --listen-token-file: /missing can't be read",
         ),
         (
+            "--listen-token-file=/etc",
+            1,
+            "warning: --listen-token-file: /etc can't be read: Is a directory",
+        ),
+        (
             "--status-token-file=/missing",
             1,
             "warning: /missing: can't be read",
@@ -343,7 +348,8 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         let said = settings.run(&["check", &source, flag]);
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.stderr.contains(what), "{said:?}");
-        let is_awaited = what.contains("/missing") || flag.contains("/dev/zero");
+        let is_awaited =
+            what.contains("/missing") || flag.contains("/dev/zero") || flag.ends_with("=/etc");
         let says_so = said.stderr.contains("an agent would wait");
         assert_eq!(says_so, is_awaited, "{said:?}");
         if code == 2 {

@@ -111,8 +111,9 @@ impl Row {
     /// Runs the agent with what else it needs to start.
     fn run(&self, option: Option<String>, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let endpoint = match self.flag {
-            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key"
-            | "insecure" => "https://127.0.0.1:9/",
+            "pin-sha256" | "tls-server-name" | "ca-file" | "client-cert" | "client-key" => {
+                "https://127.0.0.1:9/"
+            }
             flag if flag.starts_with("hec-ack") => COLLECTOR,
             _ => NOWHERE,
         };
@@ -587,14 +588,27 @@ fn what_belongs_to_tls_is_refused_without_it() {
         "--client-key=mine.key",
         "--tls-server-name=h",
         &pin,
-        "--insecure",
     ] {
-        let name = option.split('=').next().unwrap();
+        let (name, _) = option.split_once('=').unwrap();
         let endpoints = format!("--endpoint={NOWHERE}");
         let log = refusal(&["run", &endpoints, "--auth-token=none", option], &[]);
         let expected = format!("{name}: is of no use with http://; fix: ");
         assert!(log.contains(&expected), "no {expected:?} in {log}");
     }
+}
+
+/// A settings file may have it from an endpoint that was `https://`.
+#[test]
+fn without_tls_insecure_has_no_effect_and_is_named() {
+    let endpoint = format!("--endpoint={NOWHERE}");
+    let args = ["check", &endpoint, "--auth-token=none", "--insecure"];
+    let (code, _, log) = run(&args, &[]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        log.contains("--insecure: has no effect without an https:// endpoint"),
+        "{log}"
+    );
+    assert!(!log.contains("not verified"), "{log}");
 }
 
 #[test]

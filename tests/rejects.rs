@@ -149,6 +149,7 @@ fn a_file_that_a_source_reads_under_another_name_is_refused() {
     symlink("real", at("link")).unwrap();
     fs::write(at("real/file.json"), "").unwrap();
     symlink("../real/file.json", at("other/leads.json")).unwrap();
+    fs::hard_link(at("real/file.json"), at("other/hard.json")).unwrap();
     for (source, path, is_read) in [
         ("real/*.json", "link/rejected.json", true),
         ("link/*.json", "real/rejected.json", true),
@@ -159,6 +160,8 @@ fn a_file_that_a_source_reads_under_another_name_is_refused() {
         ("real/**", "link/inner/rejected.json", true),
         ("real/*.json", "other/leads.json", true),
         ("other/*.json", "other/leads.json", true),
+        ("other/leads.json", "real/file.json", true),
+        ("other/hard.json", "real/file.json", true),
         ("real/*.json", "link/rejected.log", false),
         ("link/*.json", "other/rejected.json", false),
     ] {
@@ -171,19 +174,29 @@ fn a_file_that_a_source_reads_under_another_name_is_refused() {
 #[test]
 fn a_file_that_settings_are_in_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let [settings, token] = ["webhook.env", "token"].map(|name| dir.path().join(name));
-    fs::write(&settings, "").unwrap();
-    fs::write(&token, "T").unwrap();
-    for path in [&settings, &token] {
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for (name, text) in [
+        ("webhook.env", ""),
+        ("token", "T"),
+        ("key", "K"),
+        ("r.1", "K"),
+    ] {
+        fs::write(at(name), text).unwrap();
+    }
+    symlink("token", at("link")).unwrap();
+    fs::hard_link(at("token"), at("hard")).unwrap();
+    for path in ["webhook.env", "token", "key", "r", "link", "hard"] {
         for command in ["run", "check"] {
             let ended = Agent::command()
                 .args([command, "--endpoint=http://127.0.0.1:1/"])
-                .arg(format!("--config={}", settings.display()))
-                .arg(format!("--auth-token-file={}", token.display()))
-                .arg(format!("--reject-file={}", path.display()))
+                .arg(format!("--config={}", at("webhook.env")))
+                .arg(format!("--auth-token-file={}", at("token")))
+                .arg(format!("--header=A: @{}", at("key")))
+                .arg(format!("--header=B: @{}", at("r.1")))
+                .arg(format!("--reject-file={}", at(path)))
                 .run();
-            assert_eq!(ended.code, Some(2), "{command}: {}", ended.log);
-            let expected = format!("--reject-file: {} is ", path.display());
+            assert_eq!(ended.code, Some(2), "{command} {path}: {}", ended.log);
+            let expected = format!("--reject-file: {} is ", at(path));
             assert!(ended.log.contains(&expected), "{command}: {}", ended.log);
         }
     }

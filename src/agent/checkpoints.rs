@@ -312,10 +312,12 @@ impl Entry {
 
     /// Without a checkpoint, the next start may begin behind what was not delivered.
     fn look_whether_it_resumes(&self) {
-        let is_there = |store: &Store| store.path().exists();
-        let resumes =
-            self.start == FileStart::Beginning || self.store.as_ref().is_some_and(is_there);
-        self.resumes.set(resumes);
+        let is_there = |store: &Store| store.path().try_exists();
+        // One that can't be looked at is as it was.
+        if let Ok(is_there) = self.store.as_ref().map_or(Ok(false), is_there) {
+            self.resumes
+                .set(self.start == FileStart::Beginning || is_there);
+        }
     }
 
     fn write_and_log(&mut self, watermark: u64, sync: bool) {

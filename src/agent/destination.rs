@@ -160,7 +160,6 @@ fn tls_settings(
 ) -> Result<TlsSettings, UsageError> {
     for (option, is_given) in [
         (Opt::PinSha256, !options.pins.is_empty()),
-        (Opt::Insecure, options.insecure),
         (Opt::TlsServerName, options.tls_server_name.is_some()),
         (Opt::CaFile, options.ca_file.is_some()),
         (Opt::ClientCert, options.client_cert.is_some()),
@@ -187,7 +186,7 @@ fn tls_settings(
     let identity = client(options, provenance, warnings)?.map(Arc::new);
     let (trust, authorities) = match &options.ca_file {
         _ if !options.pins.is_empty() => (Trust::Pins(options.pins.clone()), Vec::new()),
-        _ if options.insecure => {
+        _ if options.insecure && is_https => {
             warnings.push(Message::CertificateUnverified {
                 option: provenance.name(Opt::Insecure),
             });

@@ -2,10 +2,9 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::checkpoints::{self, CheckpointWriter};
 use super::destination::{self, Destination};
@@ -177,23 +176,17 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
-    let real = path.canonicalize().ok();
-    let is_it = |file: &PathBuf| real.is_some() && file.canonicalize().ok() == real;
-    let webhook = &options.webhook;
-    let named = [
+    let others = [
         &Some(provenance.file.path.clone()),
-        &webhook.auth_token_file,
-        &webhook.sign_key_file,
-        &webhook.ca_file,
-        &webhook.client_cert,
-        &webhook.client_key,
         &options.listen_token_file,
         &options.status_token_file,
         &options.listen_cert,
         &options.listen_key,
         &options.listen_client_ca,
     ];
-    if named.into_iter().flatten().any(is_it) {
+    let named = settings_watch::named_files(&options.webhook);
+    let mut named = named.chain(others.into_iter().flatten().cloned());
+    if named.any(|named| reject_file::is_written(path, &named)) {
         let path = path.display();
         let what = format!("{path} is for settings, or is named in them; fix: name another file");
         return Err(provenance.error(Opt::RejectFile, what).into());
@@ -252,7 +245,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         (Opt::ListenClientCa, &options.listen_client_ca),
     ] {
         let Some(path) = path else { continue };
-        if let Err(error) = File::open(path) {
+        if let Err(error) = small_file::read(path) {
             let what = format!("{} {}", path.display(), small_file::unreadable(&error));
             checked.is_complete = false;
             checked.warnings.push(provenance.error(option, what).0);

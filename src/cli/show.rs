@@ -46,6 +46,9 @@ use crate::webhook::proxy::Proxy;
 /// The time between two refreshes of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How far the clock of the state directory's filesystem may be ahead of the local one.
+const MAX_AHEAD: Duration = Duration::from_secs(3600);
+
 /// The settings that an agent without flags would have.
 struct Settings {
     /// `enabled`, `disabled`, `not set`, `wrong`, or `not known` if this user may not read the file.
@@ -109,7 +112,7 @@ pub fn show(options: &ShowOptions, provenance: &Provenance) -> Result<ExitCode, 
 fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -> String {
     let settings = Settings::read(&provenance.file, remarks);
     let agents = read_agents(options, provenance, remarks);
-    let now = SystemTime::now();
+    let now = now(agents.iter().flatten(), SystemTime::now());
     if options.json {
         let agents = agents.iter().flatten().map(|agent| agent.json(now));
         let all = json!({
@@ -132,6 +135,13 @@ fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -
     });
     let parts = settings.into_iter().chain(agents.into_iter().flatten());
     parts.collect::<Vec<_>>().join("\n")
+}
+
+/// The time by the clock of the agents' filesystem, which may be ahead of this one. What is far ahead is a wrong date.
+fn now<'a>(agents: impl Iterator<Item = &'a Agent>, local: SystemTime) -> SystemTime {
+    let heard = agents.map(|agent| agent.heard);
+    let credible = heard.filter(|heard| *heard <= local + MAX_AHEAD);
+    credible.fold(local, SystemTime::max)
 }
 
 /// JSON leaves characters unescaped that a terminal obeys or does not show, such as U+009B or U+202E.
@@ -344,6 +354,34 @@ fn origin(provenance: &Provenance, option: Opt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn now_is_by_the_clock_that_is_ahead_unless_it_is_wrong() {
+        let local = SystemTime::now();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for (heard, expected) in [
+            (vec![], local),
+            (vec![local - minutes(5)], local),
+            (
+                vec![local + minutes(30), local + minutes(20)],
+                local + minutes(30),
+            ),
+            (
+                vec![local + minutes(61), local + minutes(20)],
+                local + minutes(20),
+            ),
+        ] {
+            let agents: Vec<_> = heard
+                .into_iter()
+                .map(|heard| Agent {
+                    name: "a".into(),
+                    heard,
+                    state: Value::Null,
+                })
+                .collect();
+            assert_eq!(now(agents.iter(), local), expected);
+        }
+    }
 
     #[test]
     fn json_for_a_terminal_is_the_same_json() {

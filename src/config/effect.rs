@@ -13,6 +13,7 @@ use crate::source::{Spec, WhenFull};
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
 use crate::webhook::encode::{Compressed, Format};
+use crate::webhook::endpoint::Endpoint;
 use crate::webhook::header;
 
 /// Many events of S3 are longer.
@@ -114,6 +115,8 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
     let webhook = &options.webhook;
     let has_several = webhook.endpoints().nth(1).is_some();
     let has_failover = has_several && webhook.endpoint_mode == Mode::Failover;
+    let is_https = |url| Endpoint::parse(url).is_ok_and(|endpoint| endpoint.is_https());
+    let is_plain = !webhook.endpoints.is_empty() && !webhook.endpoints().any(is_https);
     let has_spool = options.spool.spool_bytes > 0;
     let has_rejects = options.reject_file.is_some();
     let has_gzip = webhook.compress != Compressed::No;
@@ -126,6 +129,7 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
             has_failover,
             "a second --endpoint, with failover",
         ),
+        (Opt::Insecure, !is_plain, "an https:// endpoint"),
         (Opt::HecAckTimeout, webhook.hec_ack, "--hec-ack"),
         (Opt::TimeField, is_hec, "--format hec"),
         (Opt::SpoolDir, has_spool, "--spool-bytes"),
@@ -240,6 +244,7 @@ mod tests {
         for (option, needed) in [
             ("--endpoint-mode spread", "--endpoint http://i/"),
             ("--failback 1m", "--endpoint http://i/"),
+            ("--insecure", "--endpoint https://i/"),
             ("--hec-ack-timeout 1m", "--hec-ack"),
             ("--time-field a", "--format hec"),
             ("--spool-dir /x", "--spool-bytes 1GiB"),
@@ -297,14 +302,17 @@ mod tests {
                 "--spool-bytes 1GiB --source file:/x",
                 "--spool-bytes 1GiB --source file:/x,stdin",
             ),
-            ("--ca-file /x --insecure", "--ca-file /x"),
+            (
+                "--ca-file /x --insecure --endpoint https://i/",
+                "--ca-file /x",
+            ),
             (
                 "--batch-raw-bytes 33MiB --compress gzip",
                 "--batch-raw-bytes 32MiB --compress gzip",
             ),
             (
                 &*format!("--ca-file /x --pin-sha256 {}", "0a".repeat(32)),
-                "--insecure",
+                "--insecure --endpoint https://i/",
             ),
         ] {
             for (options, count) in [(without, 1), (with, 0)] {

@@ -56,6 +56,9 @@ fn check_reject_file(options: &RunOptions) -> Result<(), String> {
     let leads_to = file.canonicalize().unwrap_or_default();
     let names = [file.clone(), reject_file::older(file), leads_to];
     let reads = |spec: &&Spec| {
+        if matches!(spec, Spec::File(path) if reject_file::is_written(file, path)) {
+            return true;
+        }
         let mut names = names.iter();
         names.any(|name| source::reads(spec, &options.exclude_files, name))
     };

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -175,6 +175,17 @@ pub fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()
+}
+
+/// Whether what is rejected would be written to `path`: that is this file or the older one, maybe by another name.
+pub fn is_written(file: &Path, path: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let found = identity(path);
+    let is_it = |own: &Path| own == path || (found.is_some() && identity(own) == found);
+    is_it(file) || is_it(&older(file))
 }
 
 /// `{"time":…,"endpoint":…,"status":…,"answer":…,"event":…}`, the event as it is, and last.

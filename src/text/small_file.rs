@@ -2,7 +2,7 @@
 //! does not block whoever reads it.
 
 use std::fs::OpenOptions;
-use std::io::{self, Error, Read as _};
+use std::io::{self, Error, ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -44,7 +44,15 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 /// Why a file that somebody named can't be read, and what to do about that.
 pub fn unreadable(error: &Error) -> String {
-    format!("can't be read: {error}; fix: name a file that this user can read")
+    let fix = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied => {
+            "name a file that this user can read"
+        }
+        // Those of this module.
+        ErrorKind::Other => "name a regular file of text in UTF-8, of at most 1 MiB",
+        _ => "name a regular file",
+    };
+    format!("can't be read: {error}; fix: {fix}")
 }
 
 #[cfg(test)]
@@ -73,17 +81,19 @@ mod tests {
         symlink("/dev/zero", at("endless")).unwrap();
         assert_eq!(read_text(Path::new("/dev/null")).unwrap(), "");
         let _socket = UnixListener::bind(at("socket")).unwrap();
-        for (name, what) in [
-            ("longer", "longer than 1 MiB"),
-            ("latin", "not UTF-8"),
-            ("fifo", "not a regular file"),
-            ("endless", "longer than 1 MiB"),
-            ("socket", "No such device"),
-            (".", "Is a directory"),
-            ("missing", "No such file"),
+        for (name, what, fix) in [
+            ("longer", "longer than 1 MiB", "of at most 1 MiB"),
+            ("latin", "not UTF-8", "of text in UTF-8"),
+            ("fifo", "not a regular file", "a regular file"),
+            ("endless", "longer than 1 MiB", "of at most 1 MiB"),
+            ("socket", "No such device", "a regular file"),
+            (".", "Is a directory", "a regular file"),
+            ("missing", "No such file", "that this user can read"),
         ] {
-            let error = read_text(&at(name)).unwrap_err().to_string();
+            let error = unreadable(&read_text(&at(name)).unwrap_err());
+            let (error, hint) = error.split_once("; fix: name ").unwrap();
             assert!(error.contains(what), "{name}: {error}");
+            assert!(hint.contains(fix), "{name}: {hint}");
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::*;
 
@@ -80,6 +81,13 @@ fn a_source_that_begins_at_the_end_resumes_while_there_is_a_checkpoint() {
         let in_the_way = dir.join(format!(".{name}.new"));
         fs::create_dir(&in_the_way).unwrap();
         assert!(resumes_after_write(&mut entry) && entry.retry_at.is_some());
+        // Nobody can say whether it is there.
+        let away = parent.path().join("away");
+        fs::rename(&dir, &away).unwrap();
+        symlink(&dir, &dir).unwrap();
+        assert!(resumes_after_write(&mut entry), "not reachable");
+        fs::remove_file(&dir).unwrap();
+        fs::rename(&away, &dir).unwrap();
         fs::remove_file(file).unwrap();
         assert_eq!(resumes_after_write(&mut entry), !is_lost, "removed");
     }

@@ -100,6 +100,7 @@ impl Follower {
         let numbers: Vec<u64> = self.hot.iter().copied().collect();
         let mut deleted = Vec::new();
         for number in numbers {
+            self.settings.watchdog.goes_on();
             let Some(file) = self.files.get_mut(&number) else {
                 continue;
             };
@@ -244,6 +245,7 @@ impl Follower {
         copies.sort_unstable();
         // The longest has most of what is missing.
         for (_, number) in copies.into_iter().rev() {
+            self.settings.watchdog.goes_on();
             if let Err(error) = self.examine(number, now)
                 && let Some(file) = self.files.get(&number)
             {

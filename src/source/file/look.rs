@@ -269,6 +269,7 @@ impl Follower {
     }
 
     fn poll_one(&mut self, number: u64, now: Instant) {
+        self.settings.watchdog.goes_on();
         let Some(file) = self.files.get_mut(&number) else {
             self.hot.remove(&number);
             return;

@@ -50,6 +50,7 @@ impl Follower {
             });
             let entries: Vec<DirEntry> = entries.collect();
             for entry in entries {
+                self.settings.watchdog.goes_on();
                 let Err(error) = self.search_one(&entry, &dir, now) else {
                     continue;
                 };

@@ -268,7 +268,7 @@ macro_rules! source_messages {
         CheckpointDamaged { path: String, records: usize, source: String } = "checkpoint_damaged" Warn
             "{path}: {records} records are damaged; events of {source} may be sent again";
         /// `--state-dir` can't be used. After a restart, events of files are sent again; with `--file-start end`, those that
-        /// were not delivered are lost.
+        /// were not delivered are lost, and only those that were read are counted.
         /// **Fix:** as the line says.
         NoCheckpoint { source: String, start: &'static str, error: String, option: String } = "no_checkpoint" Warn
             "no checkpoint of {source}, so that the next start reads it from its {start}: {error}; fix: name another directory with {option}";
