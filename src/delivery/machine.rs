@@ -27,7 +27,6 @@ use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
 use super::compression::Compression;
-use super::outcome::DeliveryError;
 use super::posted::{CHANGED, Posted};
 use super::route::{Route, Ways};
 use super::step::{Settings, Step, Terms};
@@ -40,8 +39,6 @@ use crate::sys::backoff::Backoff;
 const DOWN: u32 = 2;
 /// The same while requests pass in between, so that what fails may itself be to blame: a body and parts of it.
 pub(super) const DOWN_IN_BETWEEN: u32 = 10;
-/// A limit on requests, one a second at least, takes those that are as far apart.
-const APART: Duration = Duration::from_secs(1);
 /// The wait after several failures in a row while the webhook is up and what is to blame is looked for; at most, while
 /// the agent stops.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
@@ -401,13 +398,6 @@ impl Delivery {
     pub(super) fn looks_on(&self) -> bool {
         let is_run = self.wants_other || (self.is_down() && self.others_pass());
         is_run || self.retry.iter().any(|attempt| attempt.due.is_some())
-    }
-
-    /// Whether this says that there are too many requests, with another one that passed just before: then it says
-    /// nothing of the events.
-    pub(super) fn is_crowded(&self, error: &DeliveryError, took: Duration, now: Instant) -> bool {
-        let just_passed = |at: Instant| now < at + APART + took;
-        error.is_overload && self.passed_at.is_some_and(just_passed)
     }
 
     /// Whether nothing that failed waits for another attempt.

@@ -74,9 +74,7 @@ impl Delivery {
                     self.hold_off(launch, error, now, &mut effects);
                 }
                 Cause::Settings | Cause::Answer | Cause::Disconnected | Cause::Timeout => {
-                    if !self.is_crowded(&error, took, now) {
-                        attempt.failed(self.passes);
-                    }
+                    self.note_failure(&mut attempt, &error, took, now);
                     let flight = Flight {
                         attempt,
                         spooled,

@@ -1,15 +1,18 @@
 //! Single events that fail while others pass: tried separately, and rejected when it can't be chance.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Flight, PER_GAP, Suspect};
 use super::batch::Batch;
 use super::machine::Delivery;
+use super::outcome::DeliveryError;
 
 /// So many suspects are tried as soon as others pass: if there were more, their failures would look like chance.
 const PLACES: usize = 3;
 /// At so many suspects a request that passes has a look, whether their failures can still be chance.
 const LOOKS: usize = 32;
+/// A limit on requests, one a second at least, takes those that are as far apart.
+const APART: Duration = Duration::from_secs(1);
 
 impl Delivery {
     /// A suspect that may be tried: when its time has come, or as a last chance before the end.
@@ -44,6 +47,20 @@ impl Delivery {
         match self.fresh.is_empty() && self.retry.is_empty() {
             true => tried == 0,
             false => self.failed_in_a_row as usize + tried < PER_GAP as usize,
+        }
+    }
+
+    /// One more failure of an attempt, unless that only says that it came too soon after another request that passed.
+    pub(super) fn note_failure(
+        &self,
+        attempt: &mut Attempt,
+        error: &DeliveryError,
+        took: Duration,
+        now: Instant,
+    ) {
+        let is_apart = self.passed_at.is_none_or(|at| now >= at + APART + took);
+        if is_apart || !error.is_overload {
+            attempt.failed(self.passes);
         }
     }
 
