@@ -176,16 +176,10 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
-    let others = [
-        &Some(provenance.file.path.clone()),
-        &options.listen_token_file,
-        &options.status_token_file,
-        &options.listen_cert,
-        &options.listen_key,
-        &options.listen_client_ca,
-    ];
-    let named = settings_watch::named_files(&options.webhook);
-    let mut named = named.chain(others.into_iter().flatten().cloned());
+    let listeners = listening::files(options).into_iter();
+    let listeners = listeners.filter_map(|(_, file)| file.clone());
+    let named = settings_watch::named_files(&options.webhook).chain(listeners);
+    let mut named = named.chain([provenance.file.path.clone()]);
     if named.any(|named| reject_file::is_written(path, &named)) {
         let path = path.display();
         let what = format!("{path} is for settings, or is named in them; fix: name another file");
@@ -237,13 +231,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         forwarding: destination.forwarding,
     };
     // The sources themselves name these in the log.
-    for (option, path) in [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ] {
+    for (option, path) in listening::files(options) {
         let Some(path) = path else { continue };
         if let Err(error) = small_file::read(path) {
             let what = format!("{} {}", path.display(), small_file::unreadable(&error));

@@ -63,9 +63,8 @@ pub(super) fn read_head(file: &mut Tracked) -> std::io::Result<Vec<u8>> {
 mod tests {
     use std::fs;
     use std::path::Path;
-    use std::time::Instant;
 
-    use super::super::listing::Listed;
+    use super::super::tracked::tests::tracked;
     use super::*;
     use crate::source::gunzip::gzip;
 
@@ -74,8 +73,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.gz");
         fs::write(&path, gzip(b"{}\n")).unwrap();
-        let found = fs::metadata(&path).unwrap();
-        let mut file = Tracked::new(Listed::of(path.into(), 0, &found), Instant::now());
+        let mut file = tracked(&path);
         let (inode, length) = (file.now.identity.1, file.now.length);
         for (is_gzip, was_gzip, inode, packed, is_later) in [
             (true, true, inode, length, true),
@@ -110,8 +108,7 @@ mod tests {
         ] {
             let path = dir.path().join(name);
             fs::write(&path, text).unwrap();
-            let found = fs::metadata(&path).unwrap();
-            let mut file = Tracked::new(Listed::of(path.into(), 0, &found), Instant::now());
+            let mut file = tracked(&path);
             file.is_gzip = name == "a.gz";
             let identity = file.now.identity;
             let unpackers = &mut Unpackers::default();

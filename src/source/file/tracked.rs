@@ -444,4 +444,4 @@ impl Tracked {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,11 +1,11 @@
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
-use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::super::tracked::tests::tracked as tracked_at;
 use super::*;
 use crate::source::gunzip::gzip;
 
@@ -35,8 +35,7 @@ fn tracked(path: &Path, content: &Content) -> Tracked {
         }
     };
     fs::write(path, bytes).unwrap();
-    let found = fs::metadata(path).unwrap();
-    Tracked::new(Listed::of(path.into(), 0, &found), Instant::now())
+    tracked_at(path)
 }
 
 /// What files of these contents have in common.

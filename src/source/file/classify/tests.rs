@@ -1,6 +1,4 @@
-use std::time::Instant;
-
-use super::super::listing::Listed;
+use super::super::tracked::tests::tracked;
 use super::*;
 
 #[test]
@@ -27,8 +25,7 @@ fn the_end_is_where_the_last_line_begins() {
         ),
     ] {
         std::fs::write(&path, text).unwrap();
-        let found = std::fs::metadata(&path).unwrap();
-        let mut file = Tracked::new(Listed::of(path.as_path().into(), 0, &found), Instant::now());
+        let mut file = tracked(&path);
         skip_to_end(&mut file, before).unwrap();
         assert_eq!(file.offset, offset as u64, "{} {before:?}", text.len());
     }

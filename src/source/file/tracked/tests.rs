@@ -1,12 +1,12 @@
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 
 use super::*;
 
 const HALF: &[u8] = b"{\"half\":";
 
-fn tracked(path: PathBuf) -> Tracked {
-    let found = fs::metadata(&path).unwrap();
+/// The file at this path, as if it was just found.
+pub(in super::super) fn tracked(path: &Path) -> Tracked {
+    let found = fs::metadata(path).unwrap();
     Tracked::new(Listed::of(path.into(), 0, &found), Instant::now())
 }
 
@@ -37,11 +37,11 @@ fn a_file_is_rewritten_if_its_beginning_or_what_was_read_last_is_other() {
     ] {
         for is_later in [false, true] {
             fs::write(&path, &text).unwrap();
-            let mut file = tracked(path.clone());
+            let mut file = tracked(&path);
             read(&mut file);
             if is_later {
                 let known = file.known();
-                file = tracked(path.clone());
+                file = tracked(&path);
                 file.resume(&known);
             }
             let writer = OpenOptions::new().write(true).open(&path).unwrap();
@@ -60,7 +60,7 @@ fn all_of_it_was_read_if_nothing_but_zeros_follows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     fs::write(&path, "").unwrap();
-    let mut file = tracked(path);
+    let mut file = tracked(&path);
     for (offset, longest, length, is_touched, is_read) in [
         (10, 10, 10, false, true),
         (10, 10, 10, true, true),
