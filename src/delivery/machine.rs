@@ -225,12 +225,13 @@ impl Delivery {
         events.sum::<usize>() + self.posted()
     }
 
-    /// What failed while others passed, or is kept because so many of it were rejected, and may stay for long.
+    /// What failed while others passed, and may stay for long. If one after the other is rejected, that may be all.
     pub fn held_back(&self) -> Extent {
-        let is_held_back = self.others_pass() || (self.rejects_all() && self.passes > 0);
-        let all = self.waiting().filter(|_| is_held_back);
+        let is_all = self.rejects_all() && self.passes > 0;
+        let all = self.waiting().filter(|_| self.others_pass() || is_all);
         let all = all.fold(Extent::default(), |sum, batch| sum.plus(batch.extent()));
-        all.minus(self.fresh.extent())
+        let fresh = Some(self.fresh.extent()).filter(|_| !is_all);
+        all.minus(fresh.unwrap_or_default())
     }
 
     /// The events that are in memory and not in flight.

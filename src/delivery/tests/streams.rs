@@ -155,7 +155,7 @@ fn what_failed_while_others_passed_is_held_back() {
         (Some(4), 5, 0, 3),
         (None, 0, 4, 0),
         (None, 5, 3, 0),
-        (None, 5, 4, 3),
+        (None, 5, 4, 5),
     ] {
         let mut delivery = Simulation::new(0).delivery;
         let events = || Batch::of(b"{}\n{}\n");
