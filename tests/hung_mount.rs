@@ -104,7 +104,7 @@ fn rejected_events_that_can_not_be_saved_before_the_end_are_counted() {
     std::fs::create_dir(&rejects).unwrap();
     let file = format!("--reject-file={}", rejects.join("file").display());
     let mut agent = start(&hook.url(), &[&file, "--shutdown-timeout=1s"]);
-    agent.wait_for_log("started: ");
+    agent.wait_until_running();
     let Some(_hung) = hang(&rejects) else {
         return;
     };
