@@ -316,10 +316,10 @@ fn servers_that_push_are_served() {
     fn texts(file: &str) -> Vec<String> {
         file.lines().map(str::to_owned).collect()
     }
-    let minio = texts(include_str!("data/minio.ndjson"));
-    let rustfs = texts(include_str!("data/rustfs.ndjson"));
-    let versity = texts(include_str!("data/versitygw.ndjson"));
-    let weka = texts(include_str!("data/weka.ndjson"));
+    let minio = texts(include_str!("../data/minio.ndjson"));
+    let rustfs = texts(include_str!("../data/rustfs.ndjson"));
+    let versity = texts(include_str!("../data/versitygw.ndjson"));
+    let weka = texts(include_str!("../data/weka.ndjson"));
     let listener = Listener::start(&[]);
 
     // MinIO: an event and its newline each, or a batch of them without a type.
@@ -373,7 +373,7 @@ fn another_agent_can_be_the_client() {
     );
     // The buffer of the second is full again and again: the first one holds what is not taken.
     hook.always(Answer::ok().after(Duration::from_millis(20)));
-    let corpus = include_str!("data/minio.ndjson");
+    let corpus = include_str!("../data/minio.ndjson");
     let input = corpus.repeat(50);
     let first = Agent::command()
         .args([
