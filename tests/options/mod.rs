@@ -695,7 +695,7 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file_for_every_option_in_the_he
 
 #[test]
 fn the_example_of_a_settings_file_has_every_setting_with_its_default() {
-    let example = include_str!("../packaging/webhook.env");
+    let example = include_str!("../../packaging/webhook.env");
     let (_, help, _) = run(&["run", "--help"], &[]);
     let settings: Vec<_> = example
         .lines()
