@@ -143,8 +143,8 @@ fn every_record_of_a_ceph_gateway_arrives_also_over_its_restart() {
     let mut expected = String::new();
 
     for (stream, count) in [
-        (include_bytes!("data/rgw-socket.bin").as_slice(), 210),
-        (include_bytes!("data/rgw-socket-reconnect.bin"), 226),
+        (include_bytes!("../data/rgw-socket.bin").as_slice(), 210),
+        (include_bytes!("../data/rgw-socket-reconnect.bin"), 226),
     ] {
         let gateway = Gateway::start(&place);
         let mut reader = gateway.serve();
