@@ -178,7 +178,7 @@ fn a_path_may_be_relative() {
 
 #[test]
 fn the_ops_log_file_of_a_ceph_gateway_arrives_whole() {
-    let records = include_bytes!("data/rgw-file.log");
+    let records = include_bytes!("../data/rgw-file.log");
     let hook = Webhook::start();
     let mut log = Log::new();
     let agent = start(&hook, &[&log.source()], &[]);
