@@ -18,8 +18,8 @@ use crate::support::{
     Agent, Webhook, arrived, end, event, eventually, unchanged_for, wait_for_end,
 };
 
-const JSON: &[u8] = include_bytes!("data/seaweedfs-fluent.json.bin");
-const JSON_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.json.bin");
+const JSON: &[u8] = include_bytes!("../data/seaweedfs-fluent.json.bin");
+const JSON_ACK: &[u8] = include_bytes!("../data/seaweedfs-fluent-ack.json.bin");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the agent listens.
