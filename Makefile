@@ -242,7 +242,7 @@ fuzz-keep: ## keeps what the fuzz targets have found: tests/fuzz/corpus.tar.gz
 .PHONY: chaos
 chaos: ## random faults for CHAOS_SECONDS (600), SPOOL_KILLS (1000); CHAOS_SEED repeats a run, VARIED_SEED a draw of settings; as root for all kinds
 	CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --locked --test agent -- chaos:: --include-ignored --skip soak --nocapture --test-threads 1
-	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::chaos --ignored --nocapture
+	SPOOL_KILLS=$(SPOOL_KILLS) cargo test --locked --test agent -- spool::kills::chaos --ignored --nocapture
 	FILE_MODEL_CASES=$$(( $(CHAOS_SECONDS) * 40 )) cargo test --locked --lib -- source::file::model
 	PROPTEST_CASES=$$(( $(CHAOS_SECONDS) * 10 )) cargo test --locked --lib -- buffer:: delivery:: rules:: state::
 	@$(call command,logrotate,logrotate)

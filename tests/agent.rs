@@ -1,4 +1,4 @@
-//! The built binary, driven from outside against a scripted webhook: one file a subject.
+//! The built binary, driven from outside against a scripted webhook: one file or folder a subject.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::Exchange;
+use super::shared::Exchange;
 
 /// What the webhook does with one request.
 ///

@@ -3,29 +3,29 @@
 //! each connection has another one.
 
 mod answer;
+mod connection;
 mod request;
+mod shared;
 
-use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConfig;
 
 pub(crate) use answer::Answer;
 pub(crate) use request::Request;
 
-use answer::Then;
+use connection::accept;
+use shared::{Choice, Shared, State};
 
 /// How long a wait for requests or for a free port may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The first byte of a TLS connection.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A webhook that runs until it is stopped or dropped.
 pub(crate) struct Webhook {
@@ -317,284 +317,6 @@ impl Drop for Webhook {
 struct Acceptor {
     listener: TcpStream,
     thread: JoinHandle<()>,
-}
-
-/// What the test and the webhook's threads share.
-struct Shared {
-    tls: Option<Arc<ServerConfig>>,
-    forgetful: bool,
-    state: Mutex<State>,
-    /// Notified whenever a wait may be over: a request came or was answered, the hold was released, the webhook stops.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    stopping: bool,
-    /// No more requests are answered.
-    finishing: bool,
-    /// How many requests are being answered.
-    answering: usize,
-    held: bool,
-    script: VecDeque<Answer>,
-    otherwise: Choice,
-    requests: Vec<Request>,
-    /// Memory for bodies.
-    spare: Vec<Vec<u8>>,
-    connections: usize,
-    /// The connections that are open, so that they can be shut down from outside their threads.
-    open: HashMap<usize, TcpStream>,
-}
-
-/// How requests are answered: all in the same way, or by their content.
-#[derive(Clone)]
-enum Choice {
-    Answer(Answer),
-    By(Arc<dyn Fn(&mut Request) -> Answer + Send + Sync>),
-}
-
-impl Default for Choice {
-    fn default() -> Self {
-        Self::Answer(Answer::ok())
-    }
-}
-
-impl State {
-    fn delivered(&self) -> impl Iterator<Item = &Request> {
-        self.requests.iter().filter(|request| request.delivered())
-    }
-
-    fn delivered_events(&self) -> Vec<Vec<u8>> {
-        self.delivered().flat_map(Request::events).collect()
-    }
-
-    fn count_delivered_events(&self) -> usize {
-        self.delivered().map(Request::event_count).sum()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    /// The number of a new connection; `None` if the webhook stops.
-    fn open(&self, socket: &TcpStream) -> Option<usize> {
-        let mut state = self.lock();
-        if state.stopping {
-            return None;
-        }
-        state.connections += 1;
-        let number = state.connections;
-        state.open.insert(number, socket.try_clone().unwrap());
-        Some(number)
-    }
-
-    /// How the request whose head has just arrived is to be answered.
-    fn choose(&self) -> Choice {
-        let mut state = self.lock();
-        state
-            .script
-            .pop_front()
-            .map_or_else(|| state.otherwise.clone(), Choice::Answer)
-    }
-
-    /// An error if no more requests are answered.
-    fn begin_answer(&self) -> io::Result<Answering<'_>> {
-        let mut state = self.lock();
-        if state.finishing {
-            return Err(io::Error::other("the webhook stops"));
-        }
-        state.answering += 1;
-        Ok(Answering(self))
-    }
-
-    fn remember(&self, request: Request) -> Exchange<'_> {
-        let mut state = self.lock();
-        if self.forgetful {
-            if request.body.capacity() > 0 {
-                state.spare.push(request.body);
-            }
-            return Exchange {
-                shared: self,
-                request: None,
-            };
-        }
-        state.requests.push(request);
-        self.changed.notify_all();
-        Exchange {
-            shared: self,
-            request: Some(state.requests.len() - 1),
-        }
-    }
-
-    /// Waits while `condition` holds, for `limit` at most; an error if the webhook stops meanwhile.
-    fn wait_while(&self, limit: Duration, condition: impl Fn(&State) -> bool) -> io::Result<()> {
-        let still = |state: &mut State| condition(state) && !state.stopping;
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), limit, still)
-            .unwrap();
-        if state.stopping {
-            Err(io::Error::other("the webhook stops"))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// An answer is being made or sent; see [`Webhook::finish`].
-struct Answering<'a>(&'a Shared);
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        self.0.lock().answering -= 1;
-        self.0.changed.notify_all();
-    }
-}
-
-/// One request that is being answered.
-struct Exchange<'a> {
-    shared: &'a Shared,
-    request: Option<usize>,
-}
-
-impl Exchange<'_> {
-    fn mark(&self, status: u16) {
-        self.set_answered(Some(status));
-    }
-
-    fn unmark(&self) {
-        self.set_answered(None);
-    }
-
-    fn set_answered(&self, status: Option<u16>) {
-        if let Some(request) = self.request {
-            self.shared.lock().requests[request].answered = status;
-            self.shared.changed.notify_all();
-        }
-    }
-
-    fn pause(&self, time: Duration) -> io::Result<()> {
-        self.shared.wait_while(time, |_| true)
-    }
-}
-
-/// A connection, plain or TLS.
-trait Connection: Read + Write {
-    /// Tells the client that nothing more will come, if the protocol has a word for it.
-    fn say_goodbye(&mut self);
-}
-
-impl Connection for TcpStream {
-    fn say_goodbye(&mut self) {}
-}
-
-impl Connection for StreamOwned<ServerConnection, TcpStream> {
-    fn say_goodbye(&mut self) {
-        self.conn.send_close_notify();
-        let _ = self.flush();
-    }
-}
-
-fn accept(shared: &Arc<Shared>, listener: TcpListener) {
-    let mut threads = Vec::new();
-    while let Ok((socket, _)) = listener.accept() {
-        let Some(number) = shared.open(&socket) else {
-            break;
-        };
-        let shared = Arc::clone(shared);
-        threads.push(thread::spawn(move || serve(&shared, socket, number)));
-    }
-    for thread in threads {
-        let _ = thread.join();
-    }
-}
-
-fn serve(shared: &Shared, socket: TcpStream, number: usize) {
-    // An answer in small pieces must be sent as such.
-    let _ = socket.set_nodelay(true);
-    // Errors only end the connection: clients that go away are what many tests are about.
-    let _ = match &shared.tls {
-        None => converse(shared, socket, number),
-        Some(config) => ServerConnection::new(Arc::clone(config))
-            .map_err(io::Error::other)
-            .and_then(|session| converse(shared, StreamOwned::new(session, socket), number)),
-    };
-    shared.lock().open.remove(&number);
-    shared.changed.notify_all();
-}
-
-fn converse(shared: &Shared, connection: impl Connection, number: usize) -> io::Result<()> {
-    let mut connection = BufReader::with_capacity(64 << 10, connection);
-    if connection.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
-        // As most servers answer to TLS on a port for plain HTTP.
-        let refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
-        return connection.get_mut().write_all(refusal);
-    }
-    while let Some(mut request) = Request::read_head(&mut connection, number)? {
-        let choice = shared.choose();
-        let limit = match &choice {
-            Choice::Answer(answer) => answer.body_limit(),
-            Choice::By(_) => usize::MAX,
-        };
-        if limit > 0 && request.header("Expect").is_some() {
-            // As curl asks for it before large bodies.
-            let writer = connection.get_mut();
-            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            writer.flush()?;
-        }
-        request.body = shared.lock().spare.pop().unwrap_or_default();
-        request.body.clear();
-        if let Err(error) = request.read_body(&mut connection, limit) {
-            shared.remember(request);
-            return Err(error);
-        }
-        let answering = shared.begin_answer()?;
-        let answer = match choice {
-            Choice::Answer(answer) => answer,
-            Choice::By(decide) => decide(&mut request),
-        };
-        let exchange = shared.remember(request);
-        shared.wait_while(Duration::MAX, |state| state.held)?;
-        answer
-            .send(connection.get_mut(), &exchange)
-            .inspect_err(|_| exchange.unmark())?;
-        drop(answering);
-        match answer.then() {
-            Then::KeepAlive => {}
-            Then::Close => {
-                connection.get_mut().say_goodbye();
-                return Ok(());
-            }
-            Then::CloseSilently => return Ok(()),
-            Then::Reset => {
-                reset_on_close(&shared.lock().open[&number]);
-                return Ok(());
-            }
-            Then::Hang => shared.wait_while(Duration::MAX, |_| true)?,
-        }
-    }
-    Ok(())
-}
-
-/// Makes the socket's close a reset: the standard library has no stable way to set SO_LINGER.
-fn reset_on_close(socket: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the pointer and the size are `linger`'s.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as libc::socklen_t,
-        )
-    };
-    assert_eq!(set, 0, "SO_LINGER: {}", io::Error::last_os_error());
 }
 
 /// Binds the address, and tries again for a while if it is in use.
