@@ -1,7 +1,8 @@
 //! Whether an event's failures can be chance, given how often requests without it fail.
 //!
 //! Those that are compared with it lately are controls: chance decided that they were sent, and not the event. So it does
-//! not matter which requests fail, as long as events that are not to blame would have failed as often.
+//! not matter which requests fail, as long as it is their turn that decides, and not how soon they come after others:
+//! controls wait for events, and suspects don't. A limit on requests is known by its status (429, 503) instead.
 
 use std::collections::VecDeque;
 use std::ops::Range;

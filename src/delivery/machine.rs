@@ -310,7 +310,7 @@ impl Delivery {
             false => {
                 self.take_due_suspect(now)
                     .or_else(|| match std::mem::take(&mut self.wants_other) {
-                        true => self.take_other(),
+                        true => self.take_other(limit),
                         false => self.take_retry(limit, now),
                     })
             }

@@ -194,6 +194,9 @@ impl Delivery {
             self.retry.push_back(Attempt::from(batch));
             self.join_retries();
         }
+        if let Some(flight) = self.take_same_probe() {
+            return Some(flight);
+        }
         let waiting = self
             .retry
             .front()
@@ -224,21 +227,38 @@ impl Delivery {
         self.take_one_retry(0, place)
     }
 
+    /// The event of a probe that has failed at one of several endpoints, for the next one.
+    fn take_same_probe(&mut self) -> Option<Flight> {
+        let is_blamed = |attempt: &Attempt| !attempt.blamed.is_empty();
+        let suspect = self.suspects.front();
+        if suspect.is_some_and(|suspect| is_blamed(&suspect.attempt)) {
+            return self.suspects.pop_front().map(Flight::from);
+        }
+        let is_same = self.retry.front().is_some_and(is_blamed);
+        is_same.then(|| self.take_one_retry(0, 0)).flatten()
+    }
+
     /// What is far behind those that failed in a row, as it may well pass: all the fewer events the more have failed.
-    /// One event far behind those that were rejected in a row: does the webhook reject that one, too?
-    pub(super) fn take_other(&mut self) -> Option<Flight> {
+    /// One event far from those that were rejected in a row: does the webhook reject that one, too? The oldest may be
+    /// before the first of them, and the newest behind the last.
+    pub(super) fn take_other(&mut self, most: Extent) -> Option<Flight> {
         self.others += 1;
         let limit = self.limit_with(self.size.learned_limit());
         let failed = 1 + self.failed_in_a_row.saturating_sub(PER_GAP);
         let is_one = self.rejected_in_a_row > 0;
         let (number, overhead) = (self.others, self.terms.overhead);
+        if self.rejects_all() && number.is_multiple_of(ROTATION) && !self.retry.is_empty() {
+            return self.take_one_retry(0, 0);
+        }
         let take = |batch: &mut Batch| {
             let events = batch.extent().events;
-            let place = spread(number, events)?;
-            let few = if is_one {
-                1
-            } else {
-                (events >> (2 * failed).min(30)).max(1)
+            let place = match is_one && number % ROTATION == 1 {
+                true => events.checked_sub(1)?,
+                false => spread(number, events)?,
+            };
+            let few = match is_one {
+                true => 1,
+                false => (events >> (2 * failed).min(30)).clamp(1, most.events),
             };
             let limit = Extent {
                 events: limit.events.min(few),

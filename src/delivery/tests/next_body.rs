@@ -156,8 +156,40 @@ fn what_is_sent_after_rejections_is_far_from_all_before_it() {
                 true => delivery.fresh = events(8),
                 false => delivery.retry = [Attempt::from(events(8))].into(),
             }
-            let other = delivery.take_other();
+            let other = delivery.take_other(Extent::MAX);
             assert_eq!(seq(other), Some(expected), "{is_fresh} {others}");
         }
+    }
+}
+
+#[test]
+fn after_rejections_the_newest_is_tried_and_the_oldest_once_all_seem_to_be_rejected() {
+    for (rejected, others, expected) in [
+        (1, 0, 7),
+        (1, 1, 6),
+        (1, 2, 1),
+        (3, 2, 1),
+        (4, 0, 7),
+        (4, 2, 0),
+    ] {
+        let mut delivery = delivery();
+        (delivery.rejected_in_a_row, delivery.others) = (rejected, others);
+        delivery.retry = [Attempt::from(events(8))].into();
+        let other = delivery.take_other(Extent::MAX);
+        assert_eq!(seq(other), Some(expected), "{rejected} {others}");
+    }
+}
+
+#[test]
+fn what_is_far_away_is_no_more_than_a_body_may_have_now() {
+    for (most, expected) in [(1, 1), (100, 100), (1000, 250)] {
+        let mut delivery = delivery();
+        delivery.fresh = events(1000);
+        let most = Extent {
+            events: most,
+            ..Extent::MAX
+        };
+        let other = delivery.take_other(most).unwrap();
+        assert_eq!(other.batch().extent().events, expected);
     }
 }

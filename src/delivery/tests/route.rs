@@ -406,3 +406,28 @@ proptest! {
         prop_assert_eq!(simulation.delivered.len() + simulation.rejected.len(), gaps.len());
     }
 }
+
+/// Each probe of one event goes to all of the endpoints, and is one probe.
+#[test]
+fn an_event_that_fails_at_every_endpoint_stops_nothing_however_many_there_are() {
+    for endpoints in 1..=6 {
+        for poison in [20, 23, 26] {
+            let mut simulation = Simulation::new(100);
+            simulation.arrivals = (0..100).map(|at| Duration::from_secs(3 * at)).collect();
+            let policy = Policy {
+                endpoints,
+                mode: Mode::Failover,
+                failback: Duration::from_secs(60),
+            };
+            simulation.delivery.retarget(2, Terms { policy, ..terms() });
+            simulation.run_until(Duration::from_secs(1800), |request| {
+                match request.seqs.contains(&poison) {
+                    true => (failed(Cause::Answer), QUICK),
+                    false => (Outcome::Delivered, QUICK),
+                }
+            });
+            let left = 100 - simulation.delivered.len();
+            assert_eq!(left, 1, "{endpoints} {poison}");
+        }
+    }
+}
