@@ -196,13 +196,12 @@ fn other() -> FakeDir {
     other
 }
 
-/// A spool whose events were all delivered.
-fn delivered() -> FakeDir {
+/// A spool of so many events, which were all delivered.
+fn delivered(end: u64) -> FakeDir {
     let other = FakeDir::default();
     let lock = tempfile::tempfile().unwrap();
     let mut files = Files::of(Arc::new(other.clone()), lock).unwrap();
-    let at = Position { acked: 99, end: 99 };
-    files.position.write(at).unwrap();
+    files.position.write(Position { acked: end, end }).unwrap();
     other
 }
 
@@ -242,7 +241,8 @@ fn a_directory_that_was_removed_is_opened_again_unless_it_is_another_spool() {
         (&copy, true),
         (&twin, false),
         (&|_: &FakeDir| other(), false),
-        (&|_: &FakeDir| delivered(), false),
+        (&|_: &FakeDir| delivered(99), false),
+        (&|_: &FakeDir| delivered(2), false),
     ] {
         let old = FakeDir::default();
         let (mut life, new) = displaced(&old, new);
@@ -321,7 +321,8 @@ fn what_is_in_a_directory_that_is_not_in_its_place_is_delivered_before_another_i
         (&twin, false),
         (&copy, false),
         (&|_: &FakeDir| other(), true),
-        (&|_: &FakeDir| delivered(), false),
+        (&|_: &FakeDir| delivered(99), false),
+        (&|_: &FakeDir| delivered(2), false),
     ] {
         let old = FakeDir::default();
         let (mut life, new) = displaced(&old, new);
