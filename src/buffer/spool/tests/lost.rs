@@ -97,6 +97,19 @@ fn of_a_file_that_is_gone_what_was_written_since_the_last_look_is_rescued() {
     assert_eq!(lines, ["one", "two"]);
 }
 
+/// What is written behind it would be lost with it.
+#[test]
+fn nothing_more_is_written_to_a_segment_that_has_lost_something() {
+    for (segment, next) in [(2, 3), (1, 2)] {
+        let dir = FakeDir::default();
+        let life = three(&dir);
+        life.upkeep.rescue(lost(&dir, segment, 16));
+        post(&life, "four");
+        let newest = life.shared.lock().segments.after(u64::MAX).unwrap().first;
+        assert_eq!(newest, next, "{segment}");
+    }
+}
+
 /// What was synced before need not be opened, however much there is.
 #[test]
 fn a_start_syncs_only_what_the_position_does_not_say_is_there() {

@@ -136,6 +136,24 @@ fn after_an_error_a_file_is_closed_only_if_it_can_be_opened_again() {
     }
 }
 
+/// To open it again may not be possible: it may have no name any more.
+#[test]
+fn a_file_that_is_being_compressed_stays_open_or_closed_when_it_is_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    for is_open in [true, false] {
+        let mut follower = follower(dir.path());
+        let mut file = found(dir.path(), "a.log", &gzip(b"{}\n"));
+        file.is_gzip = true;
+        if is_open {
+            file.open().unwrap();
+        }
+        follower.put(1, file);
+        follower.may_be_compressed(Instant::now());
+        assert!(follower.compressing.contains_key(&1), "it was looked into");
+        assert_eq!(follower.files[&1].is_open(), is_open);
+    }
+}
+
 #[test]
 fn how_long_a_file_can_not_be_read_is_known_only_while_it_is_there() {
     let dir = tempfile::tempdir().unwrap();
