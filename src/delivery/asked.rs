@@ -33,7 +33,7 @@ impl Delivery {
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
         } else if !self.is_distrusted {
-            self.passed(now, effects);
+            self.passed(launch, now, effects);
         }
     }
 
@@ -85,7 +85,7 @@ impl Delivery {
             effects.push(Effect::Delivered(indexed));
             effects.push(Effect::Indexed(spooled, bytes));
             if std::mem::take(&mut self.is_distrusted) {
-                self.passed(now, &mut effects);
+                self.passed(Launch::default(), now, &mut effects);
             }
         }
         match answer {

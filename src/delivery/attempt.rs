@@ -1,5 +1,6 @@
 //! Events that must be sent again, with what is known of their failures.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -80,6 +81,8 @@ pub(super) struct Launch {
     pub(super) endpoint: usize,
     /// It holds a suspect.
     pub(super) is_suspect: bool,
+    /// It might have held a suspect: what becomes of it is what would become of one that is not to blame.
+    pub(super) is_control: bool,
     /// It is sent to see whether this endpoint is still down, while others work.
     pub(super) is_trial: bool,
     /// It is larger than what has passed, so it may be too large.
@@ -228,13 +231,16 @@ impl Suspect {
     /// Once, and now and then as if by chance, it is tried twice in between: behind a balancer that takes turns between
     /// a good and a broken server, an event that is always tried right after a pass would always meet the broken one.
     pub(super) fn is_awaited(&self, passes: u64, now: Instant) -> bool {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let seed = self.seq() ^ u64::from(self.tries).wrapping_mul(GOLDEN);
-        let is_twice = seed.wrapping_mul(GOLDEN) >> 63 == 1;
+        let is_twice = draw((self.seq(), self.tries), 2) == 0;
         let (times, at) = self.attempt.latest;
         let is_more = at != passes || (times == 1 && (is_twice || !self.failed_twice));
         is_more && self.is_eager() && self.attempt.is_rested(now)
     }
+}
+
+/// One of this many numbers from 0, as if by chance, and always the same for the same.
+pub(super) fn draw(of: impl Hash, from: u64) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(of) % from
 }
 
 impl From<Batch> for Attempt {

@@ -1,4 +1,7 @@
 //! Whether an event's failures can be chance, given how often requests without it fail.
+//!
+//! Those that are compared with it lately are controls: chance decided that they were sent, and not the event. So it does
+//! not matter which requests fail, as long as events that are not to blame would have failed as often.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,20 +31,22 @@ pub struct Chance {
     open: Vec<Vec<Range<Seq>>>,
     /// Requests that failed since the last one passed.
     in_a_row: u32,
-    /// The last [`LATEST`] requests: `None` for one that passed, and the numbers of the events of one that failed.
+    /// The last [`LATEST`] controls: `None` for one that passed, and the numbers of the events of one that failed.
     latest: VecDeque<Option<Vec<Range<Seq>>>>,
 }
 
 impl Chance {
-    /// A request with events of these numbers failed.
-    pub fn failed(&mut self, seqs: impl Iterator<Item = Range<Seq>>) {
+    /// A request with events of these numbers failed. A control is one that held no suspect, but might have held one.
+    pub fn failed(&mut self, is_control: bool, seqs: impl Iterator<Item = Range<Seq>>) {
         self.in_a_row += 1;
         if self.in_a_row <= OUTAGE {
             if self.open.len() == REMEMBERED {
                 self.open.remove(0);
             }
             let seqs: Vec<_> = seqs.collect();
-            self.remember(Some(seqs.clone()));
+            if is_control {
+                self.remember(Some(seqs.clone()));
+            }
             self.open.push(seqs);
         }
     }
@@ -54,10 +59,12 @@ impl Chance {
     }
 
     /// A request passed. `is_open` says whether some events of a range are not final.
-    pub fn passed(&mut self, is_open: impl Fn(&Range<Seq>) -> bool) {
+    pub fn passed(&mut self, is_control: bool, is_open: impl Fn(&Range<Seq>) -> bool) {
         self.in_a_row = 0;
         self.passed += 1.0;
-        self.remember(None);
+        if is_control {
+            self.remember(None);
+        }
         let before = self.open.len();
         self.open.retain(|seqs| seqs.iter().any(&is_open));
         self.failed += (before - self.open.len()) as f64;
@@ -79,6 +86,11 @@ impl Chance {
         let is_unlikely = |rate: f64| rate.powf(f64::from(failures)) < UNLIKELY;
         // Mostly what has failed by chance is enough, and the rest need not be looked at.
         is_unlikely(highest_rate(self.passed, self.failed)) && is_unlikely(self.rate_without(seq))
+    }
+
+    /// Whether at most one event is to blame for all that failed lately.
+    pub fn is_clear(&self) -> bool {
+        distinct(self.latest.iter().flatten(), Seq::MAX) <= 1.0
     }
 
     /// How often requests without this event fail at most: in the long run, or just now, whichever is worse.
@@ -135,10 +147,10 @@ mod tests {
         let mut chance = Chance::default();
         for number in 0..passed.max(failed) {
             if number < failed {
-                chance.failed(once(0..1));
+                chance.failed(true, once(0..1));
             }
             if number < passed {
-                chance.passed(|_| false);
+                chance.passed(true, |_| false);
             }
         }
         chance
@@ -172,14 +184,14 @@ mod tests {
     #[test]
     fn a_failure_counts_as_chance_only_when_its_events_have_passed() {
         let mut chance = Chance::default();
-        chance.failed([0..10, 900..1000].into_iter());
-        chance.failed(once(500..1000));
-        chance.passed(|range| range.end > 600);
+        chance.failed(true, [0..10, 900..1000].into_iter());
+        chance.failed(true, once(500..1000));
+        chance.passed(true, |range| range.end > 600);
         assert_eq!((chance.failed, chance.open.len()), (0.0, 2));
         chance.explained(950);
         assert_eq!(chance.open.len(), 0);
-        chance.failed(once(0..10));
-        chance.passed(|_| false);
+        chance.failed(true, once(0..10));
+        chance.passed(true, |_| false);
         assert_eq!(chance.failed, 1.0);
     }
 
@@ -187,11 +199,11 @@ mod tests {
     fn an_outage_is_remembered_within_bounds() {
         let mut chance = seen(100, 0);
         for seq in 0..10_000 {
-            chance.failed(once(seq..seq + 1));
+            chance.failed(true, once(seq..seq + 1));
         }
         assert_eq!(chance.open.len(), OUTAGE as usize);
         for _ in 0..400 {
-            chance.passed(|_| false);
+            chance.passed(true, |_| false);
         }
         assert!(needed(&chance) < 8, "{}", needed(&chance));
     }
@@ -212,8 +224,8 @@ mod tests {
     #[test]
     fn what_a_rejected_event_was_part_of_is_forgotten() {
         let mut chance = Chance::default();
-        chance.failed(once(5..6));
-        chance.failed(once(7..8));
+        chance.failed(true, once(5..6));
+        chance.failed(true, once(7..8));
         chance.explained(5);
         let left: Vec<_> = once(7..8).collect();
         assert_eq!(chance.open, slice::from_ref(&left));

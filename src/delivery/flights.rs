@@ -12,6 +12,7 @@ impl Delivery {
     pub(super) fn send(
         &mut self,
         mut flight: Flight,
+        is_control: bool,
         sender: usize,
         (usual, trial): Ways,
         now: Instant,
@@ -35,6 +36,7 @@ impl Delivery {
             is_probe: self.is_down(),
             endpoint,
             is_suspect: flight.suspect.is_some(),
+            is_control: is_control && flight.suspect.is_none(),
             is_trial: trial.is_some(),
             is_larger: size > self.size.proven(),
             max_bytes: self.size.learned_limit(),

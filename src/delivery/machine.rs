@@ -80,6 +80,8 @@ pub struct Delivery {
     pauses: Vec<Option<Instant>>,
     /// Requests that have failed in a row.
     pub(super) failed_in_a_row: u32,
+    /// How many of them held a suspect.
+    pub(super) suspects_failed: u32,
     /// Requests that have passed.
     pub(super) passes: u64,
     /// Probes of a webhook that is down.
@@ -137,6 +139,7 @@ impl Delivery {
             backoff,
             wait_until: None,
             failed_in_a_row: 0,
+            suspects_failed: 0,
             passes: 0,
             probes: 0,
             is_content_suspicious: false,
@@ -204,6 +207,7 @@ impl Delivery {
         self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;
+        self.suspects_failed = 0;
         self.rejected_in_a_row = 0;
         self.convicting.clear();
         self.trouble = None;
@@ -221,11 +225,13 @@ impl Delivery {
         events.sum::<usize>() + self.posted()
     }
 
-    /// What failed while others passed, and may stay for long.
+    /// What failed while others passed, and may stay for long. If one after the other is rejected, that may be all.
     pub fn held_back(&self) -> Extent {
-        let all = self.waiting().filter(|_| self.others_pass());
+        let is_all = self.rejects_all() && self.passes > 0;
+        let all = self.waiting().filter(|_| self.others_pass() || is_all);
         let all = all.fold(Extent::default(), |sum, batch| sum.plus(batch.extent()));
-        all.minus(self.fresh.extent())
+        let fresh = Some(self.fresh.extent()).filter(|_| !is_all);
+        all.minus(fresh.unwrap_or_default())
     }
 
     /// The events that are in memory and not in flight.
@@ -298,15 +304,19 @@ impl Delivery {
         if self.is_down() && is_probed {
             return Step::Wait(None);
         }
+        let is_control = self.is_controls_turn();
         let flight = match self.is_down() {
             true => self.take_probe(),
-            false if std::mem::take(&mut self.wants_other) => self.take_other(),
-            false => self
-                .take_due_suspect(now)
-                .or_else(|| self.take_retry(limit, now)),
+            false => {
+                self.take_due_suspect(now)
+                    .or_else(|| match std::mem::take(&mut self.wants_other) {
+                        true => self.take_other(),
+                        false => self.take_retry(limit, now),
+                    })
+            }
         };
         if let Some(flight) = flight {
-            return self.send(flight, sender, ways, now);
+            return self.send(flight, is_control, sender, ways, now);
         }
         if self.is_ready(limit, now) {
             // A trial is followed by none that was made ahead.
@@ -314,7 +324,7 @@ impl Delivery {
                 return self.collect(limit, Some(now));
             }
             let batch = self.take_next(limit, now);
-            return self.send(Attempt::from(batch).into(), sender, ways, now);
+            return self.send(Attempt::from(batch).into(), is_control, sender, ways, now);
         }
         self.idle(limit)
     }

@@ -63,7 +63,7 @@ impl Delivery {
         }
         effects.push(Effect::Delivered(delivered));
         if !none_passed && !is_late {
-            self.passed(now, effects);
+            self.passed(launch, now, effects);
         }
         if !unknown.is_empty() {
             let mut attempt = Attempt::from(unknown);
@@ -75,7 +75,7 @@ impl Delivery {
         }
         if !failed.batch.is_empty() {
             let message = partial.failure.as_ref().map(|error| &*error.message);
-            self.failed_apart(failed, message.unwrap_or_default(), now, effects);
+            self.failed_apart(failed, launch, message.unwrap_or_default(), now, effects);
         }
         if let Some(error) = partial.failure.filter(|_| !is_one_apart && !is_late) {
             self.hold_off(launch, error, now, effects);
@@ -87,6 +87,7 @@ impl Delivery {
     fn failed_apart(
         &mut self,
         mut attempt: Attempt,
+        launch: Launch,
         message: &str,
         now: Instant,
         effects: &mut Vec<Effect>,
@@ -97,7 +98,7 @@ impl Delivery {
             self.size.divided(self.size.limit() >> many);
         }
         attempt.failed(self.passes);
-        self.chance.failed(attempt.batch.seqs());
+        self.chance.failed(launch.is_control, attempt.batch.seqs());
         if attempt.batch.extent().events > 1 {
             return self.retry.push_front(attempt);
         }

@@ -54,7 +54,7 @@ impl Delivery {
                 let size = self.sent_size(launch, &attempt.batch);
                 self.size.passed(size, took);
                 effects.push(Effect::Delivered(attempt.batch));
-                self.passed(now, &mut effects);
+                self.passed(launch, now, &mut effects);
             }
             Outcome::Accepted(id) => {
                 let body = Body::new(attempt, spooled, now);
@@ -167,15 +167,16 @@ impl Delivery {
     }
 
     /// A request passed: the webhook is up.
-    pub(super) fn passed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn passed(&mut self, launch: Launch, now: Instant, effects: &mut Vec<Effect>) {
         effects.push(Effect::Passed);
         self.passes += 1;
         self.passed_at = Some(now);
         self.failed_in_a_row = 0;
+        self.suspects_failed = 0;
         self.rejected_in_a_row = 0;
         self.backoff.reset();
         let mut chance = std::mem::take(&mut self.chance);
-        chance.passed(|range| self.is_open(range));
+        chance.passed(launch.is_control, |range| self.is_open(range));
         self.chance = chance;
         self.reject_convicts(effects);
     }
@@ -224,7 +225,7 @@ impl Delivery {
 
     /// Whether the webhook has rejected one event after the other, also one that is far from them: then it may be the
     /// webhook that is wrong, and each that is tried now may be one more that is lost.
-    fn rejects_all(&self) -> bool {
+    pub(super) fn rejects_all(&self) -> bool {
         // What is in flight was chosen before that.
         self.rejected_in_a_row as usize > 3 + self.in_flight.len()
     }
@@ -335,7 +336,8 @@ impl Delivery {
         }
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
-        self.chance.failed(attempt.batch.seqs());
+        self.suspects_failed += u32::from(launch.is_suspect);
+        self.chance.failed(launch.is_control, attempt.batch.seqs());
         // While others pass, what was asked for is for this body only.
         let is_own = self.others_pass() && (!error.is_overload || attempt.is_suspicious());
         let asked = error.retry_after.take_if(|_| is_own);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::{Attempt, Flight, PER_GAP, Suspect};
+use super::attempt::{Attempt, Flight, PER_GAP, Suspect, draw};
 use super::batch::Batch;
 use super::machine::Delivery;
 use super::outcome::DeliveryError;
@@ -24,7 +24,8 @@ impl Delivery {
             true => !suspect.had_last_chance,
             false => {
                 let is_awaited = place < PLACES && suspect.is_awaited(self.passes, now);
-                !self.stopping && is_turn && (suspect.due <= now || is_awaited)
+                let is_due = suspect.due <= now || (is_awaited && self.favours_suspects());
+                !self.stopping && is_turn && is_due
             }
         };
         let place = self.suspects.iter().enumerate().position(is_due)?;
@@ -42,12 +43,32 @@ impl Delivery {
 
     /// Two may fail between others that are waiting: more of them would look like an outage.
     fn is_suspects_turn(&self) -> bool {
-        let in_flight = self.in_flight.iter();
-        let tried = in_flight.filter(|flight| flight.launch.is_suspect).count();
         match self.fresh.is_empty() && self.retry.is_empty() {
-            true => tried == 0,
-            false => self.failed_in_a_row as usize + tried < PER_GAP as usize,
+            true => self.suspects_in_flight() == 0,
+            false => self.may_be_suspects_turn() && self.favours_suspects(),
         }
+    }
+
+    fn may_be_suspects_turn(&self) -> bool {
+        self.suspects_failed as usize + self.suspects_in_flight() < PER_GAP as usize
+    }
+
+    fn suspects_in_flight(&self) -> usize {
+        let in_flight = self.in_flight.iter();
+        in_flight.filter(|flight| flight.launch.is_suspect).count()
+    }
+
+    /// Whether a suspect or another event is next, if both may be. Of a balancer's servers every second may be broken,
+    /// or all but one: only if chance decides, suspects that are not to blame fail no more often than others do. While
+    /// one event may be to blame for all failures, suspects are first: that takes fewer requests.
+    fn favours_suspects(&self) -> bool {
+        self.chance.is_clear() || draw(self.launches, 2) == 0
+    }
+
+    /// Whether what is sent now shows how often a suspect would fail that is not to blame.
+    pub(super) fn is_controls_turn(&self) -> bool {
+        let is_drawn = self.chance.is_clear() || !self.favours_suspects();
+        !self.is_down() && self.may_be_suspects_turn() && is_drawn
     }
 
     /// One more failure of an attempt, unless that only says that it came too soon after another request that passed.

@@ -227,7 +227,7 @@ fn a_share_of_events_that_always_fails_holds_nobody_up() {
         let place = format!("one in {share}, {connections}");
         assert!(simulation.delivered_all_but(&poison), "{place}");
         assert!(simulation.latest() < Duration::from_secs(20), "{place}");
-        assert!(simulation.rejected.len() > poison.len() / 2, "{place}");
+        assert!(simulation.rejected.len() > poison.len() / 4, "{place}");
     }
 }
 

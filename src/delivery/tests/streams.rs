@@ -100,11 +100,11 @@ fn many_that_fail_hold_nobody_up_at_any_rate() {
 #[test]
 fn a_run_of_culprits_does_not_stop_a_stream() {
     for (length, per_second, seconds) in
-        [(20, 20, 5), (100, 50, 12), (500, 100, 25), (2000, 2000, 12)]
+        [(20, 20, 5), (100, 50, 12), (500, 100, 30), (2000, 2000, 12)]
     {
         let run = 500..500 + length;
         let mut simulation = stream(per_second, 40, 1);
-        simulation.run_until(Duration::from_secs(42), |request| {
+        simulation.run_until(Duration::from_secs(70), |request| {
             match request.seqs.iter().any(|seq| run.contains(seq)) {
                 true => (failed(Cause::Answer), QUICK),
                 false => (Outcome::Delivered, QUICK),
@@ -149,7 +149,14 @@ fn a_wait_that_is_asked_for_one_event_is_not_for_all() {
 
 #[test]
 fn what_failed_while_others_passed_is_held_back() {
-    for (trouble, passes, expected) in [(None, 5, 0), (Some(5), 5, 0), (Some(4), 5, 3)] {
+    for (trouble, passes, rejected, expected) in [
+        (None, 5, 0, 0),
+        (Some(5), 5, 0, 0),
+        (Some(4), 5, 0, 3),
+        (None, 0, 4, 0),
+        (None, 5, 3, 0),
+        (None, 5, 4, 5),
+    ] {
         let mut delivery = Simulation::new(0).delivery;
         let events = || Batch::of(b"{}\n{}\n");
         delivery.fresh = events();
@@ -157,6 +164,7 @@ fn what_failed_while_others_passed_is_held_back() {
         let one = Attempt::from(Batch::of(b"{}\n"));
         delivery.set_aside(None, one, "no", Instant::now());
         (delivery.trouble, delivery.passes) = (trouble, passes);
+        delivery.rejected_in_a_row = rejected;
         assert_eq!(delivery.held_back().events, expected, "{trouble:?}");
     }
 }
@@ -214,5 +222,31 @@ fn a_limit_on_requests_rejects_no_other_event() {
         });
         let innocent = simulation.rejected.keys().filter(|seq| **seq != poison);
         assert_eq!(innocent.count(), 0, "{connections} {per_second} {apart:?}");
+    }
+}
+
+/// A deploy that goes wrong: of the servers behind the balancer only one still works.
+#[test]
+fn a_balancer_of_which_most_servers_are_broken_costs_hardly_any_event() {
+    for (servers, per_second, connections, age) in
+        [(3, 10, 1, 100), (4, 50, 1, 1000), (3, 50, 2, 1000)]
+    {
+        for shift in 0..2 {
+            let mut simulation = stream(per_second, 60, connections);
+            simulation.delivery.settings.age = Duration::from_millis(age);
+            let mut request = shift;
+            simulation.run_until(Duration::from_secs(90), |asked| {
+                request += 1;
+                let is_deploy = (10..50).contains(&asked.at.as_secs());
+                match is_deploy && request % servers != 0 {
+                    true => (failed(Cause::Answer), QUICK),
+                    false => (Outcome::Delivered, QUICK),
+                }
+            });
+            let place = format!("{servers} {per_second} {connections} {shift}");
+            let rejected: Vec<_> = simulation.rejected.keys().copied().collect();
+            assert!(simulation.delivered_all_but(&rejected), "{place}");
+            assert!(rejected.len() <= 2, "{place}: {}", rejected.len());
+        }
     }
 }

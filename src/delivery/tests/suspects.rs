@@ -83,7 +83,7 @@ fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
         if others_wait {
             delivery.fresh = event();
         }
-        delivery.failed_in_a_row = failed;
+        delivery.suspects_failed = failed;
         for is_suspect in [false, true].into_iter().take(2 * tried) {
             delivery.in_flight.push(Airborne {
                 launch: Launch {
