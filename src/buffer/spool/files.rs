@@ -125,6 +125,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_spool_is_opened_by_one_agent_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        let first = Files::open(&path).unwrap();
+        assert!(first.is_some());
+        assert!(Files::open(&path).unwrap().is_none());
+        drop(first);
+        assert!(Files::open(&path).unwrap().is_some());
+    }
+
+    #[test]
     fn only_what_was_not_delivered_is_left_in_a_directory() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("spool");
