@@ -313,8 +313,11 @@ fn after_a_failure_the_queue_is_looked_at_again_if_something_rests() {
     ] {
         let (mut delivery, flight) = in_flight(terms());
         delivery.has_looked = has_looked;
-        delivery.on(flight, failed(Cause::Answer), took, Instant::now());
+        let now = Instant::now();
+        delivery.on(flight, failed(Cause::Answer), took, now);
         assert_eq!(delivery.has_looked, expected, "{has_looked} {took:?}");
+        let rests = (took > QUICK).then(|| now + 10 * took);
+        assert_eq!(delivery.retry[0].due, rests, "{took:?}");
     }
 }
 
