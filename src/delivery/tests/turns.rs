@@ -415,6 +415,29 @@ fn what_an_answer_asks_an_operator_for_is_another_thing_while_others_pass() {
     }
 }
 
+#[test]
+fn who_rejects_all_is_looked_at_as_the_answer_says_or_hints() {
+    for (fix, hint, expected) in [
+        (None, None, None),
+        (None, Some("look there"), Some("look there")),
+        (Some("pay"), Some("look there"), Some("pay")),
+    ] {
+        let mut delivery = delivery();
+        delivery.rejected_in_a_row = 3;
+        let error = DeliveryError {
+            fix,
+            hint,
+            ..error("no")
+        };
+        let (launch, mut effects) = (Launch::default(), Vec::new());
+        delivery.rejected(event(0), launch, error, Instant::now(), &mut effects);
+        let [Effect::Rejected(..), Effect::Failed(error, _)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(error.fix, expected);
+    }
+}
+
 /// Not for long after a few failures; not at all after fewer.
 #[test]
 fn what_is_to_blame_is_looked_for_in_a_hurry() {

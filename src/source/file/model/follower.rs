@@ -136,6 +136,22 @@ fn after_an_error_a_file_is_closed_only_if_it_can_be_opened_again() {
     }
 }
 
+/// As that of another source: its end shows whether it has all of its original.
+#[test]
+fn how_long_the_original_of_a_compressed_file_was_stays_known_when_it_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut follower = follower(dir.path());
+    let mut file = found(dir.path(), "a.log.gz", &gzip(b"{}\n{}\n"));
+    file.is_gzip = true;
+    let known = FileOffset {
+        offset: 3,
+        original: 500,
+        ..file.known()
+    };
+    follower.resume(7, &known, file);
+    assert_eq!(follower.progress.ended(7, 6, 99), 500);
+}
+
 /// The error alone tells nothing of what is missing.
 #[test]
 fn of_a_damaged_file_what_is_known_to_be_missing_is_lost() {
