@@ -253,10 +253,13 @@ fn failures_of_suspects_are_counted_until_another_request_passes() {
     }
 }
 
+/// What is different.
+type Change = fn(&mut Delivery);
+
 #[test]
 fn all_of_the_queue_is_wanted_while_something_rests_or_may_be_one_of_many() {
     // What is different, and whether all is wanted.
-    let changes: [(fn(&mut Delivery), bool); 7] = [
+    let changes: [(Change, bool); 7] = [
         (|_| (), false),
         (|it| it.wants_other = true, true),
         (|it| it.is_distrusted = true, false),
