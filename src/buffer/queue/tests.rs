@@ -247,6 +247,20 @@ fn a_patient_source_reads_past_what_stays_for_long() {
         let place = format!("{buffered} {excused}");
         assert_eq!(patient.offer(&mut chunk(b'b', 60, 10)), taken, "{place}");
     }
+    for (buffered, excused, is_taken) in [
+        (200, 0, false),
+        (200, 100, false),
+        (200, 101, true),
+        (599, 900, true),
+        (600, 900, false),
+    ] {
+        let (producer, consumer) = queue(bound(100, 1000));
+        let patient = producer.while_below(bound(100, 100));
+        producer.offer(&mut chunk(b'a', 1, buffered));
+        consumer.excuse(bound(0, excused));
+        let taken = patient.offer(&mut chunk(b'b', 1, 10));
+        assert_eq!(taken == 1, is_taken, "{buffered} {excused} bytes");
+    }
 }
 
 #[test]

@@ -327,6 +327,24 @@ mod tests {
         assert_eq!(dir.list().unwrap(), []);
     }
 
+    /// So that a service can use what somebody has made for it as root. Only root can give files away.
+    #[test]
+    fn new_files_belong_to_the_owner_of_their_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        let dir = RealDir::create(&path).unwrap();
+        let owner = |name: &str| fs::metadata(path.join(name)).unwrap().uid();
+        fs::write(path.join("old"), "").unwrap();
+        let own = owner("old");
+        if std::os::unix::fs::chown(&path, Some(4711), Some(4712)).is_err() {
+            return;
+        }
+        dir.open("old", Access::Read).unwrap();
+        dir.open("new", Access::New).unwrap();
+        dir.open("position", Access::Update).unwrap();
+        assert_eq!(["old", "new", "position"].map(owner), [own, 4711, 4711]);
+    }
+
     #[test]
     fn a_directory_that_was_removed_or_replaced_is_not_the_one_that_was_opened() {
         let place = tempfile::tempdir().unwrap();

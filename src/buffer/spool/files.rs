@@ -120,7 +120,36 @@ pub fn left_in(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Record;
+    use super::super::writer::Writer;
     use super::*;
+
+    #[test]
+    fn a_spool_is_opened_by_one_agent_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        let first = Files::open(&path).unwrap();
+        assert!(first.is_some());
+        assert!(Files::open(&path).unwrap().is_none());
+        drop(first);
+        assert!(Files::open(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_what_was_not_delivered_is_left_in_a_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("spool");
+        assert_eq!(left_in(&path), None, "there is no directory");
+        let dir = Arc::new(RealDir::create(&path).unwrap());
+        assert_eq!(left_in(&path), None);
+        let record = Record::new(b"event\n".to_vec(), 1);
+        let mut writer = Writer::new(Arc::<RealDir>::clone(&dir), 1 << 20);
+        writer.write(&[record], 0, 9).unwrap();
+        let bytes = fs::metadata(path.join(segments::name(0))).unwrap().len();
+        assert_eq!(left_in(&path), Some(bytes));
+        PositionFile::open(&*dir, Position { acked: 1, end: 1 }).unwrap();
+        assert_eq!(left_in(&path), None);
+    }
 
     #[test]
     fn a_directory_with_files_of_others_is_no_spool() {

@@ -110,8 +110,51 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dir::{Access, Dir as _, RealDir};
+    use super::super::segments::Segment;
     use super::super::shared::UNWRITTEN;
     use super::*;
+
+    /// Else the reader would wait for ever, or count as missing what is rescued a moment later.
+    #[test]
+    fn what_is_missing_is_waited_for_only_while_it_may_be_rescued() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = RealDir::create(&place.path().join("spool")).unwrap();
+        let file = dir.open("any", Access::New).unwrap();
+        let known = |first| Unsynced {
+            segment: first,
+            file: Arc::clone(&file),
+            from: 0,
+            first,
+            groups: Vec::new(),
+        };
+        // The first events of what is unseen and of what is lost, of ten; and whether these are waited for: none, some
+        // that are missing at the end, those before the segment that begins with 7, and that segment.
+        for (unseen, lost, expected) in [
+            (&[][..], &[][..], [true, false, false, false]),
+            (&[10], &[], [true, false, false, false]),
+            (&[9], &[], [true, true, false, false]),
+            (&[3, 10], &[], [true, false, true, false]),
+            (&[3, 7], &[], [true, true, true, false]),
+            (&[], &[3], [true, true, true, false]),
+            (&[10], &[3], [true, true, true, false]),
+        ] {
+            let mut state = State::new();
+            state.segments.created(0);
+            state.segments.appended(0, 100, 10);
+            state.unseen = unseen.iter().copied().map(known).collect();
+            state.lost = lost.iter().copied().map(known).collect();
+            let later = || View::Segment(Segment::new(7, 100));
+            let found = [
+                (View::End(0), 10),
+                (View::End(2), 8),
+                (later(), 6),
+                (later(), 7),
+            ];
+            let found = found.map(|(view, next)| state.is_at_end(&view, next));
+            assert_eq!(found, expected, "{unseen:?} {lost:?}");
+        }
+    }
 
     #[test]
     fn as_much_is_kept_as_the_queue_may_take_late() {

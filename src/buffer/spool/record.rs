@@ -262,7 +262,12 @@ mod tests {
             ("no events", 8, 0, false),
             ("as many events as bytes", 8, 6, true),
             ("more events than bytes", 8, 7, false),
-            ("the largest event, none of it UTF-8", 4, 3 << 30, true),
+            (
+                "the largest event, none of it UTF-8",
+                4,
+                (3 << 30) + 1,
+                true,
+            ),
             ("as long as can be", 4, MAX_BYTES, true),
             ("too long", 4, MAX_BYTES + 1, false),
             ("a number that is nearly too large", 20, u32::MAX, true),

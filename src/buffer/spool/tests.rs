@@ -3,7 +3,9 @@
 mod again;
 mod damage;
 mod disk;
+mod feed;
 mod found;
+mod lost;
 mod meanwhile;
 mod model;
 mod rescue;

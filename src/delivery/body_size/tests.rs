@@ -329,3 +329,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn beside_what_took_long_to_fail_bodies_are_half_as_large_until_that_is_dealt_with() {
+    let mut size = size();
+    for (held_up, limit) in [(600, 300), (2000, 300), (100, 50), (1, 1)] {
+        size.held_up(held_up);
+        assert_eq!(size.limit(), limit, "{held_up}");
+    }
+    size.calm();
+    assert_eq!(size.limit(), MAX);
+}

@@ -17,6 +17,7 @@ mod size;
 mod splunk;
 mod streams;
 mod suspects;
+mod turns;
 mod vanish;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,7 @@ mod night;
 mod op;
 mod rows;
 mod tracked;
+mod unpacking;
 mod world;
 
 use std::collections::BTreeSet;

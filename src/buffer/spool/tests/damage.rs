@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::disk::FakeDir;
 use super::found::{TIME, put, read, segment};
 use crate::buffer::chunk::Chunk;
+use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::reader::{Reader, View};
-use crate::buffer::spool::record::{RECORD_HEAD, SEGMENT_HEAD};
-use crate::buffer::spool::segments::{self, name};
+use crate::buffer::spool::record::{RECORD_HEAD, Record, SEGMENT_HEAD};
+use crate::buffer::spool::scan::Scan;
+use crate::buffer::spool::segments::{self, Segment, name};
 
 #[test]
 fn sectors_that_cannot_be_read_cost_the_events_in_them() {
@@ -215,5 +217,105 @@ fn damage_has_the_name_of_its_segment() {
             found.extend(damage.map(|damage| (damage.segment, damage.events, damage.bytes)));
         }
         assert_eq!(found, expected, "{cut} bytes cut off");
+    }
+}
+
+/// In steps that grow, so that there are few attempts; but what can be read behind the first of them is found.
+#[test]
+fn as_much_is_skipped_as_can_not_be_read() {
+    const LEN: usize = 1 << 20;
+    let none = LEN..LEN;
+    for (first, second, end) in [
+        (0..1, none.clone(), 4096),
+        (0..4096, none.clone(), 4096),
+        (0..4097, none.clone(), 8192),
+        (0..12_288, none.clone(), 12_288),
+        (0..500_000, none.clone(), 503_808),
+        (0..LEN, none, LEN),
+        (0..8192, 500_000..LEN, 8192),
+        // What lies between was not looked at.
+        (0..12_288, 16_384..20_480, 20_480),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), vec![0; LEN]);
+        (dir.disk().unreadable, dir.disk().also_unreadable) = (first.clone(), second.clone());
+        let file = dir.open(&name(0), Access::Read).unwrap();
+        let skipped = Scan::default().skip_unreadable(Some(&*file), LEN as u64);
+        assert_eq!(skipped, end as u64, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn what_else_can_not_be_read_of_a_segment_is_skipped_at_once() {
+    let dir = FakeDir::default();
+    put(&dir, name(0), segment(0, &[990; 1000]));
+    let segments = segments::open(&dir).unwrap().segments;
+    let mut reader = Reader::new(Arc::new(dir.clone()), 0);
+    let mut failures_until = |end: u64| {
+        let (mut failures, mut chunk) = (0, Chunk::default());
+        while reader.position() < end {
+            let view = reader.view(&segments);
+            failures += u32::from(reader.read(&view, &mut chunk).is_err());
+        }
+        failures
+    };
+    for (unreadable, end, failures) in [(8192..12_288, 500, 2), (800_000..804_096, 1000, 0)] {
+        dir.disk().unreadable = unreadable;
+        assert_eq!(failures_until(end), failures, "{end}");
+    }
+}
+
+#[test]
+fn that_a_segment_can_not_be_read_is_reported_once_a_minute() {
+    let dir = FakeDir::default();
+    put(&dir, name(0), segment(0, &[5]));
+    let segments = segments::open(&dir).unwrap().segments;
+    // It is tried once a second, as long as the host lacks something.
+    dir.disk().unopenable = (usize::MAX, libc::EMFILE);
+    let mut reader = Reader::new(Arc::new(dir), 0);
+    assert_eq!(reader.newly_unreadable(), None, "there is none yet");
+    let view = reader.view(&segments);
+    let reported = (0..150).filter(|_| {
+        assert!(reader.read(&view, &mut Chunk::default()).is_err());
+        reader.newly_unreadable() == Some(0)
+    });
+    assert_eq!(reported.collect::<Vec<_>>(), [0, 60, 120]);
+}
+
+/// A record that goes on behind the beginning of the next segment, or that others may have followed.
+#[test]
+fn what_does_not_count_of_a_segment_is_damaged_unless_all_of_it_was_written_again() {
+    let record = Record::new(b"{}\n{}\n".to_vec(), 2);
+    let size = record.size();
+    let bytes = [
+        &segment(0, &[5, 5])[..],
+        &record.head(2, TIME),
+        &record.bytes,
+    ]
+    .concat();
+    for (until, is_unsure, events, damaged) in [
+        (4, false, 4, 0),
+        (3, false, 2, size),
+        (2, false, 2, 0),
+        (4, true, 4, 0),
+        (3, true, 2, size),
+        (2, true, 2, size),
+    ] {
+        let dir = FakeDir::default();
+        put(&dir, name(0), bytes.clone());
+        let view = View::Segment(Segment {
+            until,
+            is_unsure,
+            ..Segment::new(0, bytes.len() as u64)
+        });
+        let (mut reader, mut chunk) = (Reader::new(Arc::new(dir), 0), Chunk::default());
+        while !reader.is_done(&view) || reader.position() == 0 {
+            assert_eq!(reader.read(&view, &mut chunk).unwrap(), None);
+        }
+        assert_eq!(chunk.events, events, "{until} {is_unsure}");
+        assert_eq!(reader.has_damage(), damaged > 0, "{until} {is_unsure}");
+        let damage = reader.read(&View::End(0), &mut chunk).unwrap();
+        let found = damage.map_or(0, |damage| damage.bytes);
+        assert_eq!(found, damaged, "{until} {is_unsure}");
     }
 }

@@ -42,8 +42,10 @@ pub(super) struct Disk {
     pub(super) away: Option<usize>,
     /// No file can be removed or renamed.
     pub(super) keeps: bool,
-    /// Bytes that can't be read, of every file or of this one.
+    /// Bytes that can't be read, of every file or of this one, and the system's reason, if it gives one.
     pub(super) unreadable: Range<usize>,
+    pub(super) also_unreadable: Range<usize>,
+    pub(super) unreadable_because: Option<i32>,
     pub(super) unreadable_file: Option<usize>,
     /// How often that was tried.
     pub(super) failed_reads: usize,
@@ -299,18 +301,19 @@ impl SpoolFile for FakeFile {
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         let mut disk = self.0.disk();
         let is_bad = disk.unreadable_file.is_none_or(|file| file == self.1);
-        let bad = if is_bad {
-            disk.unreadable.clone()
-        } else {
-            0..0
+        let bad = match is_bad {
+            true => [disk.unreadable.clone(), disk.also_unreadable.clone()],
+            false => [0..0, 0..0],
         };
         let at = at as usize;
-        if bad.contains(&at) && at < disk.files[self.1].bytes.len() {
+        if bad.iter().any(|bad| bad.contains(&at)) && at < disk.files[self.1].bytes.len() {
             disk.failed_reads += 1;
-            return Err(ErrorKind::Other.into());
+            let code = disk.unreadable_because;
+            return Err(code.map_or(ErrorKind::Other.into(), io::Error::from_raw_os_error));
         }
         let rest = disk.files[self.1].bytes.get(at..).unwrap_or_default();
-        let sound = bad.start.checked_sub(at).filter(|_| !bad.is_empty());
+        let bad = bad.iter().filter(|bad| !bad.is_empty());
+        let sound = bad.filter_map(|bad| bad.start.checked_sub(at)).min();
         let count = rest.len().min(bytes.len()).min(sound.unwrap_or(usize::MAX));
         bytes[..count].copy_from_slice(&rest[..count]);
         Ok(count)

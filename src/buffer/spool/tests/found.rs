@@ -1,9 +1,9 @@
 //! What a start finds.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use super::disk::{FakeDir, FileState};
+use super::disk::{FakeDir, FileState, Meanwhile};
 use crate::buffer::chunk::Chunk;
 use crate::buffer::spool::Files;
 use crate::buffer::spool::position::{self, Position, PositionFile, Stored};
@@ -223,7 +223,37 @@ fn a_start_waits_until_the_host_has_what_it_needs() {
         let error = segments::open(&dir).unwrap_err().to_string();
         assert!(error.starts_with(&name), "{error}");
         dir.disk().unopenable_file = None;
+        // The same if it can be opened, and not read.
+        let file = dir.disk().names[&name];
+        dir.disk().unreadable = 0..usize::MAX;
+        dir.disk().unreadable_file = Some(file);
+        dir.disk().unreadable_because = Some(libc::ENOMEM);
+        let error = segments::open(&dir).unwrap_err().to_string();
+        assert!(error.starts_with(&name), "{error}");
+        dir.disk().unreadable = 0..0;
         assert!(!segments::open(&dir).unwrap().is_unsure());
+    }
+}
+
+/// One that can't be used as such makes room for another one.
+#[test]
+fn a_position_is_set_aside_only_for_what_it_is() {
+    for (error, is_set_aside) in [
+        (libc::EISDIR, true),
+        (libc::EIO, true),
+        (libc::EMFILE, false),
+        (libc::EACCES, false),
+        (libc::ENOSPC, false),
+        (libc::EDQUOT, false),
+    ] {
+        let dir = FakeDir::default();
+        PositionFile::open(&dir, Position { acked: 5, end: 7 }).unwrap();
+        dir.disk().meanwhile = Meanwhile::new(move || Err(io::Error::from_raw_os_error(error)));
+        let opened = PositionFile::open(&dir, Position::default());
+        assert_eq!(opened.is_ok(), is_set_aside, "{error}");
+        let names = &dir.disk().names;
+        assert_eq!(names.contains_key("position.bad"), is_set_aside, "{error}");
+        assert!(names.contains_key(position::NAME));
     }
 }
 
@@ -288,17 +318,32 @@ fn a_segment_has_undelivered_events_if_the_position_is_not_behind_them() {
             put(&dir, name(first), segment(first, &[5, 5, 5]));
         }
         assert_eq!(segments::undelivered(&dir).unwrap(), expected, "{acked:?}");
+        if acked == Some(6) {
+            // What the newest one has may be more.
+            dir.disk().unopenable_file = Some((name(3), libc::EIO));
+            assert_eq!(segments::undelivered(&dir).unwrap(), bytes);
+            dir.disk().unopenable_file = None;
+            let newer = dir.disk().names[&name(3)];
+            dir.disk().files[newer].bytes = newer_head();
+            let bytes = newer_head().len() as u64;
+            assert_eq!(segments::undelivered(&dir).unwrap(), bytes);
+        }
     }
 }
 
-#[test]
-fn a_newer_segment_is_not_touched() {
+/// What a newer version of this program would begin a segment with.
+fn newer_head() -> Vec<u8> {
     let mut head = segment_head();
     head[8] = 2;
     let crc = crc32fast::hash(&head[..12]);
     head[12..].copy_from_slice(&crc.to_le_bytes());
+    head.to_vec()
+}
+
+#[test]
+fn a_newer_segment_is_not_touched() {
     let dir = FakeDir::default();
-    put(&dir, name(0), head.to_vec());
+    put(&dir, name(0), newer_head());
     let error = segments::open(&dir).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(dir.disk().names.len(), 1);

@@ -1,5 +1,6 @@
 //! How long others wait for one that there is no room for, or for a disk that hangs.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
@@ -68,6 +69,54 @@ fn what_the_disk_has_no_room_for_keeps_out_only_what_is_as_large() {
     life.shared.log_restored(Instant::now() + QUIET);
     dir.disk().room = None;
     assert_eq!(post(large), Appended::Taken);
+}
+
+#[test]
+fn only_of_what_is_larger_than_what_is_tried_out_it_is_known_that_it_has_no_room() {
+    let failed = Some(Instant::now());
+    for (result, bytes, is_known) in [
+        (Appended::Full, TRIED, false),
+        (Appended::Full, TRIED + 1, true),
+        (Appended::Unavailable, TRIED + 1, false),
+    ] {
+        for is_over in [false, true] {
+            let life = Life::new(&FakeDir::default(), SyncMode::Second);
+            let mut state = life.shared.lock();
+            state.fail(result, failed);
+            if is_over {
+                life.shared.worked(&mut state);
+            }
+            state.refused(bytes);
+            let past = state.past.as_ref().map(|(trouble, _)| trouble);
+            let trouble = state.trouble.as_ref().or(past).unwrap();
+            let known = trouble.too_large.map(|(bytes, _)| bytes);
+            assert_eq!(known, is_known.then_some(bytes), "{result:?} {bytes}");
+        }
+    }
+}
+
+/// After a moment without room for something large.
+#[test]
+fn only_that_as_much_has_no_room_once_more_keeps_nobody_out() {
+    let (full, failed) = (ErrorKind::StorageFull, ErrorKind::Other);
+    for (kind, refused, is_known, is_trouble) in [
+        (full, Some(TRIED + 1), true, false),
+        (full, Some(TRIED + 1), false, true),
+        (full, Some(TRIED), true, true),
+        (full, None, true, true),
+        (failed, Some(TRIED + 1), true, true),
+    ] {
+        let life = Life::new(&FakeDir::default(), SyncMode::Second);
+        let mut state = life.shared.lock();
+        state.fail(Appended::Full, Some(Instant::now()));
+        if is_known {
+            state.refused(TRIED + 1);
+        }
+        life.shared.worked(&mut state);
+        life.shared.not_written(&mut state, &kind.into(), refused);
+        let place = format!("{kind} {refused:?} {is_known}");
+        assert_eq!(state.is_in_trouble(), is_trouble, "{place}");
+    }
 }
 
 /// As long as it comes, it is tried once a second, and the disk is as full as it was: that is no news. What streams bring

@@ -385,8 +385,8 @@ fn a_name_that_is_needed_again_is_freed() {
 
 #[test]
 fn what_could_not_be_synced_is_copied_to_a_segment_of_its_own() {
-    // More than one block.
-    for bytes in [100, 600_000] {
+    // Besides the blocks, a file is opened, begun, synced and renamed, and its directory synced.
+    for (bytes, blocks) in [(100, 1), (600_000, 3)] {
         let dir = FakeDir::default();
         let mut writer = Writer::new(Arc::new(dir.clone()), u64::MAX);
         let mut write = |number, bytes| {
@@ -397,11 +397,14 @@ fn what_could_not_be_synced_is_copied_to_a_segment_of_its_own() {
         let lost = write(1, bytes);
         write(2, 10);
         let range = lost.from..lost.from + lost.bytes;
+        dir.disk().shrinks = true;
+        dir.disk().failing = Some((99, ErrorKind::Other));
         let rescued = writer
             .rescue(&[], Some((&*lost.file, range)), 1, 9)
             .unwrap();
         assert_eq!((rescued.segment, rescued.bytes), (1, lost.bytes));
         let disk = dir.disk();
+        assert_eq!(disk.failing.map(|(left, _)| 99 - left), Some(5 + blocks));
         let durable = |name: u64| &disk.files[disk.names[&segments::name(name)]].durable;
         let whole = &disk.files[disk.names[&segments::name(0)]].bytes;
         let end = lost.from + lost.bytes;

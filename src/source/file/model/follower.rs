@@ -1,7 +1,7 @@
 //! The steps of a source's files, each alone.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -133,6 +133,58 @@ fn after_an_error_a_file_is_closed_only_if_it_can_be_opened_again() {
         assert_eq!(is_same, !has_name);
         assert_eq!(file.read_at(0, 9).unwrap(), b"{}\n", "{has_name}");
         drop(in_use);
+    }
+}
+
+/// As that of another source: its end shows whether it has all of its original.
+#[test]
+fn how_long_the_original_of_a_compressed_file_was_stays_known_when_it_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut follower = follower(dir.path());
+    let mut file = found(dir.path(), "a.log.gz", &gzip(b"{}\n{}\n"));
+    file.is_gzip = true;
+    let known = FileOffset {
+        offset: 3,
+        original: 500,
+        ..file.known()
+    };
+    follower.resume(7, &known, file);
+    assert_eq!(follower.progress.ended(7, 6, 99), 500);
+}
+
+/// The error alone tells nothing of what is missing.
+#[test]
+fn of_a_damaged_file_what_is_known_to_be_missing_is_lost() {
+    for missing in [0, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        let mut file = found(dir.path(), "a.log", &gzip(b"{}\n"));
+        (file.is_gzip, file.state) = (true, State::Followed);
+        (file.offset, file.longest) = (3, 3 + missing);
+        follower.put(1, file);
+        follower.damaged = vec![(1, ErrorKind::InvalidData.into())];
+        for _ in 0..2 {
+            follower.report_damaged(Instant::now(), &mut hook);
+            assert_eq!((hook.lost, hook.gone), (missing, missing.min(1)));
+        }
+    }
+}
+
+/// To open it again may not be possible: it may have no name any more.
+#[test]
+fn a_file_that_is_being_compressed_stays_open_or_closed_when_it_is_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    for is_open in [true, false] {
+        let mut follower = follower(dir.path());
+        let mut file = found(dir.path(), "a.log", &gzip(b"{}\n"));
+        file.is_gzip = true;
+        if is_open {
+            file.open().unwrap();
+        }
+        follower.put(1, file);
+        follower.may_be_compressed(Instant::now());
+        assert!(follower.compressing.contains_key(&1), "it was looked into");
+        assert_eq!(follower.files[&1].is_open(), is_open);
     }
 }
 

@@ -211,6 +211,9 @@ fn what_was_written_first_is_read_first() {
         first in the newer file: start write 1 settle rename settle write 2 write-old 2 old settle
         gone: start outage write 60 settle rename write 5 settle rename write 5 settle rename write 5 settle remove settle remove settle";
     all(BOTH, &Outcome::default(), lines);
+    let lines = "
+        more than is read at once: start write 1 settle big 12 rename write 2 settle";
+    all(PATH, &Outcome::default(), lines);
 }
 
 #[test]

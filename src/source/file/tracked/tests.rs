@@ -1,6 +1,7 @@
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
+use crate::source::gunzip::gzip;
 
 const HALF: &[u8] = b"{\"half\":";
 
@@ -82,4 +83,31 @@ fn all_of_it_was_read_if_nothing_but_zeros_follows() {
     assert!(file.is_read());
     file.is_touched = true;
     assert!(!file.is_read());
+}
+
+/// Until it was read to its end, that is a guess: at least one byte follows, and its compressed rest.
+#[test]
+fn a_compressed_file_is_taken_for_longer_than_what_was_read_unless_all_that_is_known_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.gz");
+    let text = b"{\"n\":1}\n".repeat(50_000);
+    fs::write(&path, gzip(&text)).unwrap();
+    let length = fs::metadata(&path).unwrap().len();
+    // How far it is known, and how far after the first read.
+    for known in [0, 1, length, 1 << 20] {
+        let mut file = tracked(&path);
+        file.is_gzip = true;
+        let mut reading = Reading::new(Framer::new(1000));
+        reading.gzip = Some(file.new_gzip().unwrap());
+        file.reading = Some(Box::new(reading));
+        file.longest = known;
+        let count = file.read_once().unwrap() as u64;
+        assert!(count > length, "it is read in pieces");
+        assert_eq!(file.offset, count);
+        let expected = match known {
+            0 => count..=count,
+            _ => known.max(count + 1)..=known.max(count + length),
+        };
+        assert!(expected.contains(&file.longest), "{known} {}", file.longest);
+    }
 }
