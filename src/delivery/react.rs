@@ -346,7 +346,6 @@ impl Delivery {
         let rest = asked.max(is_slow.then(|| took * RESTS));
         attempt.due = rest.map(|rest| now + rest);
         self.wants_other = self.others_pass() && self.failed_in_a_row > PER_GAP;
-        self.has_looked &= !self.wants_other;
         if attempt.batch.extent().events == 1 {
             self.size.excuse();
             let is_new = suspect.is_none() && (self.others_pass() || attempt.is_suspicious());

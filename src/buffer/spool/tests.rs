@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod feed;
 mod found;
+mod life;
 mod lost;
 mod meanwhile;
 mod model;

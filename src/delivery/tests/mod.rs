@@ -2,6 +2,7 @@
 
 mod answers;
 mod disabled;
+mod failures;
 mod launches;
 mod model;
 mod next_body;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
 use super::found::{put, segment};
-use super::steps::{Life, chunk};
+use super::life::{Life, chunk};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::Taken;
 use crate::buffer::spool::SyncMode;

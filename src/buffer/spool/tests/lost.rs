@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::disk::FakeDir;
-use super::steps::{Life, SEGMENT, chunk};
+use super::life::{Life, SEGMENT, chunk};
 use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::group::Unsynced;
 use crate::buffer::spool::{SyncMode, segments};

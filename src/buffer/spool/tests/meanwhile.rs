@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::disk::{FakeDir, Meanwhile};
-use super::steps::{Life, SEGMENT, chunk, retry};
+use super::life::{Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::{Appended, SyncMode};
 
 /// How often each of these lines was read.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::disk::FakeDir;
-use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use super::life::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::dir::{Access, Dir as _};
 use crate::buffer::spool::position::{self, Position, Stored};
 use crate::buffer::spool::{Appended, Files, Rereader, SyncMode, segments};

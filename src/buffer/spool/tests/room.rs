@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
-use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use super::life::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::spool::shared::{State, UNWRITTEN};
 use crate::buffer::spool::trouble::{QUIET, TRIED};
 use crate::buffer::spool::{Appended, SyncMode};

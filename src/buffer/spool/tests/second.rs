@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::disk::FakeDir;
-use super::steps::{Life, chunk};
+use super::life::{Life, chunk};
 use crate::buffer::spool::SyncMode::{self, Always, Never, Second};
 
 #[test]

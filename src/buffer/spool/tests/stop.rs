@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::disk::FakeDir;
-use super::steps::{Life, chunk};
+use super::life::{Life, chunk};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::Taken;
 use crate::buffer::spool::feed::Feed;

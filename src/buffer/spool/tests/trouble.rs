@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::FakeDir;
-use super::steps::{LIMIT, Life, SEGMENT, chunk, retry};
+use super::life::{LIMIT, Life, SEGMENT, chunk, retry};
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::queue;
 use crate::buffer::spool::dir::{Access, Dir as _};
