@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bulk;
 use crate::support::{Answer, Webhook, within};
 
-use super::{BULK, PATIENCE, agent, feed, trail_file, verify};
+use super::{BULK, PATIENCE, SELDOM, agent, feed, trail_file, verify};
 
 /// What an index contains, by `_id`.
 type Index = Arc<Mutex<BTreeMap<String, Value>>>;
@@ -50,7 +50,7 @@ fn with_bulk_agents_that_continue_from_the_same_state_lose_nothing_to_each_other
     let index = index(&hook, 0);
     let run = |name: &str, dir: &Path| {
         let events: String = (0..9).map(|n| format!("{{\"{name}\":{n}}}\n")).collect();
-        let ended = agent(&hook, dir, &["--format=ndjson", BULK]).input(events);
+        let ended = agent(&hook, dir, &["--format=ndjson", BULK, SELDOM]).input(events);
         assert_eq!(ended.run().done().delivered, 11);
     };
     run("image", dir.path());

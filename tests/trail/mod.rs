@@ -17,6 +17,8 @@ use crate::support::{Agent, AgentCommand, Webhook};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const BULK: &str = r#"--event-prefix={"create":{}}"#;
+/// No record comes between those of the start and of the end.
+const SELDOM: &str = "--trail-interval=1h";
 
 /// An agent with a state directory that outlives it.
 fn agent(hook: &Webhook, dir: &Path, options: &[&str]) -> AgentCommand {
@@ -30,13 +32,14 @@ fn agent(hook: &Webhook, dir: &Path, options: &[&str]) -> AgentCommand {
         false => ("hec", hook.url().replace("/raw", "/event")),
     };
     Agent::command()
+        // So that a test's own flag wins.
+        .env("S3_AUDIT_WEBHOOK_TRAIL_INTERVAL", "100ms")
         .args([
             "run",
             "--auth-token=Splunk test",
             "--endpoint",
             &url,
             "--trail",
-            "--trail-interval=100ms",
         ])
         .args([
             "--batch-age=5ms",

@@ -11,7 +11,7 @@ use crate::source_http::free_address;
 use crate::status::get;
 use crate::support::{Agent, Answer, Metrics, Webhook, arrived, end, poll, within};
 
-use super::{PATIENCE, agent, feed, trail_file, verify};
+use super::{PATIENCE, SELDOM, agent, feed, trail_file, verify};
 
 /// Ends the agent, and gives how many events it dropped.
 fn stop(agent: Agent) -> u64 {
@@ -143,7 +143,7 @@ fn a_record_of_losses_outlives_a_kill() {
 fn each_start_goes_on_where_the_last_one_ended() {
     let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
     for (round, after) in ["new", "clean", "clean"].into_iter().enumerate() {
-        let ended = agent(&hook, dir.path(), &[])
+        let ended = agent(&hook, dir.path(), &[SELDOM])
             .input(format!("{{\"n\":{round}}}\nbad\n"))
             .run();
         let balance = ended.done();

@@ -184,7 +184,7 @@ fn cases() -> Config {
         .ok()
         .and_then(|text| text.parse().ok());
     Config {
-        cases: cases.unwrap_or(1000),
+        cases: cases.unwrap_or(300),
         ..Config::default()
     }
 }
