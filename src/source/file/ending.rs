@@ -74,7 +74,9 @@ impl Follower {
                 return false;
             };
             let is_written = now.saturating_duration_since(file.active) < QUIET && !file.is_gone;
-            if error.kind() == ErrorKind::UnexpectedEof && is_written {
+            // What it has gained since was not read yet.
+            let is_awaited = is_written || file.is_touched;
+            if error.kind() == ErrorKind::UnexpectedEof && is_awaited {
                 return true;
             }
             let file_damaged = Message::FileDamaged {

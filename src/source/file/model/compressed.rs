@@ -1,5 +1,7 @@
 //! What is known of compressed files that were not read to their end.
 
+use std::collections::BTreeSet;
+
 use super::night::{BOTH, GLOB};
 use super::op::{Op, ops};
 use super::world::{World, event};
@@ -170,5 +172,24 @@ fn a_compressed_file_that_is_being_written_is_unpacked_once() {
             world.hook.delivered.values().all(|times| *times == 1),
             "{more}"
         );
+    }
+}
+
+/// It ends early, and what it has gained can't be read for longer than a file is waited for that ends early.
+#[test]
+fn what_a_compressed_file_gains_while_forwarding_is_off_is_read_after_a_start() {
+    for line in [
+        "live 1 settle live 1 switch write 1 settle settle settle settle settle settle stop start",
+        "live 1 settle live 1 switch settle wait 40 stop start",
+        "live 1 write 36 settle live 1 switch write 1 settle move write 1 settle move write 1 settle write 1 settle
+            move write 1 settle move write 1 settle stop start",
+    ] {
+        let mut world = World::new(false, false);
+        world.apply(Op::Write(3));
+        world.start();
+        ops(line).into_iter().for_each(|op| world.apply(op));
+        world.finish();
+        let delivered: BTreeSet<u64> = world.hook.delivered.keys().copied().collect();
+        assert_eq!(delivered, world.on_disk(), "{line}");
     }
 }
