@@ -193,3 +193,26 @@ fn what_is_far_away_is_no_more_than_a_body_may_have_now() {
         assert_eq!(other.batch().extent().events, expected);
     }
 }
+
+#[test]
+fn a_probe_that_has_failed_at_one_endpoint_is_the_next_one_too() {
+    for (is_suspect, is_blamed, expected) in [
+        (true, true, 5),
+        (false, true, 5),
+        (true, false, 0),
+        (false, false, 5),
+    ] {
+        let mut delivery = delivery();
+        let mut attempt = Attempt::from(events(8).take_one(5));
+        attempt.blamed = vec![0; usize::from(is_blamed)];
+        delivery.retry.push_back(Attempt::from(events(8)));
+        match is_suspect {
+            true => delivery.set_aside(None, attempt, "no", Instant::now()),
+            false => delivery.retry.push_front(attempt),
+        }
+        delivery.probes = 2;
+        let place = format!("{is_suspect} {is_blamed}");
+        assert_eq!(seq(delivery.take_probe()), Some(expected), "{place}");
+        assert_eq!(delivery.probes, if is_blamed { 2 } else { 3 }, "{place}");
+    }
+}
