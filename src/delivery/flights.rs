@@ -12,7 +12,6 @@ impl Delivery {
     pub(super) fn send(
         &mut self,
         mut flight: Flight,
-        is_control: bool,
         sender: usize,
         (usual, trial): Ways,
         now: Instant,
@@ -23,6 +22,7 @@ impl Delivery {
         trial.into_iter().for_each(|place| self.route.tries(place));
         // Another sender should go to the queue.
         self.wakes |= !self.is_collecting;
+        let is_control = flight.suspect.is_none() && self.is_controls_turn();
         self.launches += 1;
         self.ahead.forget();
         let endpoint = trial.or(usual).unwrap_or_default();
@@ -36,7 +36,7 @@ impl Delivery {
             is_probe: self.is_down(),
             endpoint,
             is_suspect: flight.suspect.is_some(),
-            is_control: is_control && flight.suspect.is_none(),
+            is_control,
             is_trial: trial.is_some(),
             is_larger: size > self.size.proven(),
             max_bytes: self.size.learned_limit(),

@@ -80,7 +80,7 @@ pub struct Delivery {
     pauses: Vec<Option<Instant>>,
     /// Requests that have failed in a row.
     pub(super) failed_in_a_row: u32,
-    /// How many of them held a suspect.
+    /// Requests with a suspect that have failed since one passed.
     pub(super) suspects_failed: u32,
     /// Requests that have passed.
     pub(super) passes: u64,
@@ -227,11 +227,15 @@ impl Delivery {
 
     /// What failed while others passed, and may stay for long. If one after the other is rejected, that may be all.
     pub fn held_back(&self) -> Extent {
-        let is_all = self.rejects_all() && self.passes > 0;
-        let all = self.waiting().filter(|_| self.others_pass() || is_all);
+        let all = self.waiting();
         let all = all.fold(Extent::default(), |sum, batch| sum.plus(batch.extent()));
-        let fresh = Some(self.fresh.extent()).filter(|_| !is_all);
-        all.minus(fresh.unwrap_or_default())
+        if self.rejects_all() && self.passes > 0 {
+            all
+        } else if self.others_pass() {
+            all.minus(self.fresh.extent())
+        } else {
+            Extent::default()
+        }
     }
 
     /// The events that are in memory and not in flight.
@@ -304,7 +308,6 @@ impl Delivery {
         if self.is_down() && is_probed {
             return Step::Wait(None);
         }
-        let is_control = self.is_controls_turn();
         let flight = match self.is_down() {
             true => self.take_probe(),
             false => {
@@ -316,7 +319,7 @@ impl Delivery {
             }
         };
         if let Some(flight) = flight {
-            return self.send(flight, is_control, sender, ways, now);
+            return self.send(flight, sender, ways, now);
         }
         if self.is_ready(limit, now) {
             // A trial is followed by none that was made ahead.
@@ -324,7 +327,7 @@ impl Delivery {
                 return self.collect(limit, Some(now));
             }
             let batch = self.take_next(limit, now);
-            return self.send(Attempt::from(batch).into(), is_control, sender, ways, now);
+            return self.send(Attempt::from(batch).into(), sender, ways, now);
         }
         self.idle(limit)
     }
@@ -377,6 +380,7 @@ impl Delivery {
     /// Counts a failure, unless it is part of the last one: sent before that was known.
     pub(super) fn count_failure(&mut self, launch: Launch) -> bool {
         let is_new = launch.number > self.failed_at;
+        self.suspects_failed += u32::from(launch.is_suspect);
         if is_new {
             self.failed_at = self.launches;
             self.failed_in_a_row += 1;

@@ -243,7 +243,10 @@ impl Delivery {
     /// before the first of them, and the newest behind the last.
     pub(super) fn take_other(&mut self, most: Extent) -> Option<Flight> {
         self.others += 1;
-        let limit = self.limit_with(self.size.learned_limit());
+        let limit = Extent {
+            events: most.events,
+            ..self.limit_with(self.size.learned_limit())
+        };
         let failed = 1 + self.failed_in_a_row.saturating_sub(PER_GAP);
         let is_one = self.rejected_in_a_row > 0;
         let (number, overhead) = (self.others, self.terms.overhead);
@@ -258,7 +261,7 @@ impl Delivery {
             };
             let few = match is_one {
                 true => 1,
-                false => (events >> (2 * failed).min(30)).clamp(1, most.events),
+                false => (events >> (2 * failed).min(30)).max(1),
             };
             let limit = Extent {
                 events: limit.events.min(few),

@@ -336,7 +336,6 @@ impl Delivery {
         }
         let is_new = self.count_failure(launch);
         self.is_content_suspicious = true;
-        self.suspects_failed += u32::from(launch.is_suspect);
         self.chance.failed(launch.is_control, attempt.batch.seqs());
         // While others pass, what was asked for is for this body only.
         let is_own = self.others_pass() && (!error.is_overload || attempt.is_suspicious());

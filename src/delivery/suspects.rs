@@ -23,9 +23,10 @@ impl Delivery {
         let is_due = |(place, suspect): (usize, &Suspect)| match is_last {
             true => !suspect.had_last_chance,
             false => {
-                let is_awaited = place < PLACES && suspect.is_awaited(self.passes, now);
-                let is_due = suspect.due <= now || (is_awaited && self.favours_suspects());
-                !self.stopping && is_turn && is_due
+                let is_awaited = place < PLACES
+                    && suspect.is_awaited(self.passes, now)
+                    && self.favours_suspects();
+                !self.stopping && is_turn && (suspect.due <= now || is_awaited)
             }
         };
         let place = self.suspects.iter().enumerate().position(is_due)?;
@@ -65,7 +66,7 @@ impl Delivery {
         self.chance.is_clear() || draw(self.launches, 2) == 0
     }
 
-    /// Whether what is sent now shows how often a suspect would fail that is not to blame.
+    /// Whether what is sent now and holds no suspect shows how often a suspect would fail that is not to blame.
     pub(super) fn is_controls_turn(&self) -> bool {
         let is_drawn = self.chance.is_clear() || !self.favours_suspects();
         !self.is_down() && self.may_be_suspects_turn() && is_drawn

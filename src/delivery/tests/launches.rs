@@ -18,10 +18,6 @@ fn of(connections: usize) -> Delivery {
     })
 }
 
-fn events(count: usize) -> Batch {
-    Batch::of(&b"{}\n".repeat(count))
-}
-
 fn sent(step: Step) -> Box<Flight> {
     match step {
         Step::Send(flight) => flight,

@@ -67,6 +67,11 @@ fn terms() -> Terms {
     }
 }
 
+/// So many events, numbered from 0.
+fn events(count: usize) -> Batch {
+    Batch::of(&b"{}\n".repeat(count))
+}
+
 fn failed(cause: Cause) -> Outcome {
     Outcome::Failed(DeliveryError {
         may_have_arrived: matches!(cause, Cause::Timeout | Cause::Disconnected),

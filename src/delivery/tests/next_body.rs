@@ -8,11 +8,6 @@ fn delivery() -> Delivery {
     Delivery::new(settings(), Backoff::new(MIN, MIN, 7))
 }
 
-/// So many events, numbered from 0.
-fn events(count: usize) -> Batch {
-    Batch::of(&b"{}\n".repeat(count))
-}
-
 fn seq(flight: Option<Flight>) -> Option<Seq> {
     Some(flight?.batch().seqs().next()?.start)
 }

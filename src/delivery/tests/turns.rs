@@ -3,19 +3,16 @@
 use std::iter::once;
 
 use super::answers::in_flight;
+use super::parts::partial;
 use super::*;
-use crate::delivery::attempt::{Attempt, draw};
+use crate::delivery::attempt::{Attempt, PER_GAP, draw};
 use crate::delivery::compression::Packed;
+use crate::delivery::outcome::EventOutcome;
 
 pub(super) fn delivery() -> Delivery {
     let mut delivery = Delivery::new(settings(), Backoff::new(MIN, MIN, 7));
     delivery.retarget(1, terms());
     delivery
-}
-
-/// So many events, numbered from 0.
-fn events(count: usize) -> Batch {
-    Batch::of(&b"{}\n".repeat(count))
 }
 
 /// One event, of this number.
@@ -82,6 +79,7 @@ fn a_control_might_have_held_a_suspect_and_holds_none() {
         (false, true, false),
     ] {
         let (mut delivery, now) = (delivery(), Instant::now());
+        delivery.suspects_failed = if might { 0 } else { PER_GAP };
         delivery.set_aside(None, event(0), "no", now);
         let suspect = delivery.suspects.pop_front().unwrap();
         let flight = if holds {
@@ -89,7 +87,7 @@ fn a_control_might_have_held_a_suspect_and_holds_none() {
         } else {
             event(1).into()
         };
-        let Step::Send(flight) = delivery.send(flight, might, 0, (Some(0), None), now) else {
+        let Step::Send(flight) = delivery.send(flight, 0, (Some(0), None), now) else {
             panic!()
         };
         assert_eq!(flight.launch.is_control, is_control, "{might} {holds}");
@@ -250,6 +248,24 @@ fn failures_of_suspects_are_counted_until_another_request_passes() {
             assert_eq!(delivery.suspects_failed, expected, "{count}");
             delivery.failed_in_a_row = 0;
         }
+    }
+}
+
+#[test]
+fn a_suspects_failure_is_counted_with_an_answer_for_all_with_one_for_each_event_and_with_none() {
+    for outcome in [
+        failed(Cause::Answer),
+        failed(Cause::Unreachable),
+        partial(vec![EventOutcome::Failed]),
+    ] {
+        let (mut delivery, now) = (delivery(), Instant::now());
+        delivery.set_aside(None, event(0), "no", now);
+        let Step::Send(flight) = delivery.next(0, now + MAX) else {
+            panic!()
+        };
+        let place = format!("{outcome:?}");
+        delivery.on(flight, outcome, QUICK, now + MAX);
+        assert_eq!(delivery.suspects_failed, 1, "{place}");
     }
 }
 
