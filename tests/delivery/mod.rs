@@ -12,9 +12,8 @@ use super::support::{Agent, AgentCommand, BINARY, Balance, STATE_DIR, Webhook};
 
 pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
-/// An agent that reads a pipe, sends at once and tries again soon, unless `more` says otherwise. It sums up so rarely
-/// that a test sees only what is logged at once.
-pub(crate) fn start(endpoint: &str, more: &[&str]) -> Agent {
+/// An agent that sends at once and tries again soon. It sums up so rarely that a test sees only what is logged at once.
+pub(crate) fn prompt() -> AgentCommand {
     let mut command = Agent::command();
     // By the environment, so that a test's own flags win.
     for (name, value) in [
@@ -22,10 +21,15 @@ pub(crate) fn start(endpoint: &str, more: &[&str]) -> Agent {
         ("BACKOFF_MIN", "5ms"),
         ("BACKOFF_MAX", "20ms"),
         ("REPORT_INTERVAL", "1h"),
-        ("AUTH_TOKEN", TOKEN),
     ] {
         command = command.env(&format!("S3_AUDIT_WEBHOOK_{name}"), value);
     }
+    command
+}
+
+/// Such an agent that reads a pipe, unless `more` says otherwise.
+pub(crate) fn start(endpoint: &str, more: &[&str]) -> Agent {
+    let command = prompt().env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", TOKEN);
     command.arg("run").endpoint(endpoint).args(more).spawn()
 }
 

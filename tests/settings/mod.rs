@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::delivery::{TOKEN, prompt};
 use super::support::{Agent, AgentCommand};
 
-const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 const OTHER: &str = "Splunk 00000000-1111-2222-3333-444444444444";
 
 /// A settings file, and a state directory that is not the host's.
@@ -39,16 +39,7 @@ impl Place {
 
     /// An agent that has no setting of the webhook but those of the file.
     fn command(&self, more: &[&str]) -> AgentCommand {
-        let mut command = Agent::command();
-        for (name, value) in [
-            ("BATCH_AGE", "0"),
-            ("BACKOFF_MIN", "5ms"),
-            ("BACKOFF_MAX", "20ms"),
-            ("REPORT_INTERVAL", "1h"),
-        ] {
-            command = command.env(&format!("S3_AUDIT_WEBHOOK_{name}"), value);
-        }
-        command
+        prompt()
             .args(["run", "--config"])
             .arg(self.file())
             .args(more)
