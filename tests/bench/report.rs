@@ -1,5 +1,5 @@
-//! `make bench-report`: the results of the last run as tables and plots, in `tests/bench/report/`, and on the page about
-//! performance.
+//! `make bench-report`: the results of the last run as tables and plots, in `tests/bench/report/`, on the page about
+//! performance, and in README.
 
 use std::fmt::Write;
 use std::fs;
@@ -25,10 +25,22 @@ const WORKS: [(&str, &str); 7] = [
     ("https", "file → webhook over TLS"),
 ];
 
-/// The page that has some of the figures.
-const PAGE: &str = "packaging/docs/performance.md";
+/// A page with some of the figures: its path, and its tables by the names that they have there.
+type Page = (&'static str, &'static [(&'static str, Table)]);
+type Table = fn(&Value) -> String;
 
-/// Which of them, and what they are called there.
+const PAGES: [Page; 2] = [
+    (
+        "packaging/docs/performance.md",
+        &[("work", work_table), ("rest", rest_table)],
+    ),
+    ("README.md", &[("cost", cost_table)]),
+];
+
+/// The works in README's table.
+const SHORT: [&str; 3] = ["file", "unix", "https"];
+
+/// Which of the other figures are on the page about performance, and what they are called there.
 const REST: [(&str, &str); 10] = [
     ("binary", "the static binary"),
     ("idle memory", "memory, idle"),
@@ -81,26 +93,52 @@ pub(crate) fn run() -> io::Result<()> {
     ] {
         fs::write(directory.join(name), content)?;
     }
-    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    fs::write(&page, filled(&fs::read_to_string(&page)?, &all)?)?;
-    println!("report: {}, {PAGE}", directory.display());
+    println!("report: {}", directory.display());
+    for (path, tables) in PAGES {
+        let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+        let mut text = fs::read_to_string(&page)?;
+        for (name, table) in tables {
+            fill(&mut text, name, &table(&all))
+                .map_err(|error| io::Error::other(format!("{path}: {error}")))?;
+        }
+        fs::write(&page, text)?;
+        println!("report: {path}");
+    }
     Ok(())
 }
 
-/// The page with the tables of this run.
-fn filled(page: &str, all: &Value) -> io::Result<String> {
-    let mut filled = page.to_owned();
-    for (name, table) in [("work", work_table(all)), ("rest", rest_table(all))] {
-        let (begin, end) = (format!("<!-- bench: {name} -->\n"), "<!-- end -->");
-        let missing = || io::Error::other(format!("{PAGE}: no {begin:?} with {end:?} after it"));
-        let from = filled.find(&begin).ok_or_else(missing)? + begin.len();
-        let to = from + filled[from..].find(end).ok_or_else(missing)?;
-        filled.replace_range(from..to, &format!("\n{table}\n"));
-    }
-    Ok(filled)
+/// Puts a table in the place that a page has for it.
+fn fill(page: &mut String, name: &str, table: &str) -> Result<(), String> {
+    let (begin, end) = (format!("<!-- bench: {name} -->\n"), "<!-- end -->");
+    let missing = || format!("no {begin:?} with {end:?} after it");
+    let from = page.find(&begin).ok_or_else(missing)? + begin.len();
+    let to = from + page[from..].find(end).ok_or_else(missing)?;
+    page.replace_range(from..to, &format!("\n{table}\n"));
+    Ok(())
 }
 
-/// What the works cost, for the page.
+/// What the works cost, for README.
+fn cost_table(all: &Value) -> String {
+    let mut table = "| | floor | this agent | syslog-ng |\n|---|---|---|---|\n".to_owned();
+    for (work, title) in WORKS.iter().filter(|(work, _)| SHORT.contains(work)) {
+        let cell = |program: &str| {
+            cpu_row(all, work, program).map_or_else(String::new, |row| {
+                let (cpu, peak) = (figure(&row["median"]), figure(&row["peak"]));
+                format!("{} s, {} MiB", short(cpu), short(peak))
+            })
+        };
+        let _ = writeln!(
+            table,
+            "| {title} | {} | {} | {} |",
+            cell("floor"),
+            cell("agent"),
+            cell("syslog-ng")
+        );
+    }
+    table
+}
+
+/// What the works cost, for the page about performance.
 fn work_table(all: &Value) -> String {
     let mut table =
         "| work | floor | agent | × floor | peak | syslog-ng |\n|---|---|---|---|---|---|\n"
@@ -116,7 +154,7 @@ fn work_table(all: &Value) -> String {
             "| {title} | {} | {} | {} | {} MiB | {} |",
             show(median("floor")),
             show(median("agent")),
-            show(ratio.filter(|ratio| ratio.is_finite())),
+            ratio.map(floors).unwrap_or_default(),
             show(peak("agent")),
             peer.map_or_else(String::new, |(cpu, peak)| format!(
                 "{}, {} MiB",
@@ -128,7 +166,7 @@ fn work_table(all: &Value) -> String {
     table
 }
 
-/// Some of the other figures, for the page.
+/// Some of the other figures, for that page.
 fn rest_table(all: &Value) -> String {
     let mut table = "| | |\n|---|---|\n".to_owned();
     for (name, title) in REST {
@@ -183,7 +221,7 @@ fn figures(all: &Value) -> String {
                 short(figure(&row["median"])),
                 short(cpu.first().copied().unwrap_or(f64::NAN)),
                 short(cpu.last().copied().unwrap_or(f64::NAN)),
-                short(ratio),
+                floors(ratio),
                 allowed(figure(&row["figure"]), limit),
                 short(figure(&row["peak"]))
             );
@@ -313,6 +351,15 @@ fn cpu_row<'a>(all: &'a Value, work: &str, program: &str) -> Option<&'a Value> {
     rows(&all["cpu"])
         .iter()
         .find(|row| row["work"] == work && row["program"] == program)
+}
+
+/// A cost as a multiple of the floor's; empty for work that has no floor.
+fn floors(ratio: f64) -> String {
+    if ratio.is_finite() {
+        short(ratio)
+    } else {
+        String::new()
+    }
 }
 
 /// What is allowed, and whether the value is within it.
