@@ -151,8 +151,8 @@ fn declaration() -> Command {
 fn settings_file(command: &Command) -> String {
     let mut text = format!(
         "# Settings of {NAME}, in /etc/{NAME}/webhook.env or where --config says.\n\
-         # `{NAME} enable` and `disable` edit the first ones; running agents take those over within 5 s,\n\
-         # all others when they are restarted. A flag or a variable of the environment wins over this file.\n"
+         # `{NAME} enable` and `disable` edit those of the webhook. Running agents apply these and the rules\n\
+         # within 5 s, all others when they are restarted. A flag or a variable of the environment wins over this file.\n"
     );
     for Setting {
         name, help, value, ..
@@ -176,8 +176,9 @@ fn options_page(command: &Command) -> String {
         Options of `s3-audit-webhook run`, written by `make manual` from their declaration. Each is a flag,\n\
         a variable (`--batch-bytes` is `S3_AUDIT_WEBHOOK_BATCH_BYTES`), and a line in the settings file with\n\
         that name. `enable` and `test` take those of the first four groups, except `--enabled`. Durations\n\
-        have units such as `ms`, `s`, `m` or `h`, sizes such as `KiB` or `MiB`. Which setting wins:\n\
-        [configuration](configuration.md).\n"
+        have the units `ms`, `s`, `m`, `h` or `d`; without a unit they are seconds. Sizes have `KiB`, `MiB`\n\
+        or `GiB`; `k`, `kB` and so on are the same, powers of 1024; without a unit they are bytes. Which\n\
+        setting wins: [configuration](configuration.md).\n"
         .to_owned();
     let mut heading = "";
     for setting in settings(command) {

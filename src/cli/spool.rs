@@ -65,7 +65,7 @@ impl Found {
 /// Does what the options ask for.
 ///
 /// # Errors
-/// There is no spool, some of it can't be read, or `verify` has found damage.
+/// There is no spool, some of it can't be read, or `verify` or `cat` has found damage.
 pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let path = options.spool.directory();
     let failed = |error: io::Error| CommandError::Failed(format!("{}: {error}", path.display()));
@@ -116,15 +116,22 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
         all.push(found);
     }
     all.extend(next.and_then(|next| Found::missing_after(next, end)));
-    let damage = all.iter().any(|found| found.damaged + found.missing > 0);
+    let damaged: u64 = all.iter().map(|found| found.damaged).sum();
+    let missing: u64 = all.iter().map(|found| found.missing).sum();
+    let is_whole = damaged + missing == 0;
     let text = match (is_cat, options.json) {
         (true, _) => String::new(),
         (false, true) => format!("{:#}\n", as_json(&path, position, &all)),
         (false, false) => as_text(&path, &all),
     };
     print(out, &text)?;
-    let is_wrong = damage && options.action == SpoolAction::Verify;
-    Ok(exit::code(!is_wrong && !has_failed))
+    if is_cat && !is_whole {
+        note(&format!(
+            "not all events are here: {damaged} bytes are damaged, {missing} events are missing"
+        ));
+    }
+    let is_right = is_whole || options.action == SpoolAction::List;
+    Ok(exit::code(is_right && !has_failed))
 }
 
 /// What the position says.

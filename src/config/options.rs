@@ -51,7 +51,7 @@ pub enum Command {
     Test(Box<TestOptions>),
     /// Show, print or check what is in a spool; the agent need not be stopped for that
     Spool(SpoolOptions),
-    /// Check an export of an archive that was made with --trail: is anything missing that no record owns up to?
+    /// Check an export of an archive that was made with --trail: is anything missing that no record reports?
     Verify(VerifyOptions),
 }
 
@@ -93,7 +93,7 @@ pub struct RunOptions {
     )]
     pub sources: Vec<Spec>,
 
-    /// Whether sources drop or wait when the buffer is full; if not set, only file: waits
+    /// Whether sources drop or wait when the buffer is full; if not set, only file: and a file as standard input wait
     #[arg(long, value_name = "drop|wait")]
     pub when_full: Option<WhenFull>,
 
@@ -146,7 +146,7 @@ pub struct RunOptions {
 
     /// Max connections of a listening source; of fluent:, http: and unix-listen: 4096 if not set
     ///
-    /// Without it, an http: source reads 256 requests at a time, and other connections wait for their next. A further one replaces the one that has waited longest in an unfinished request or message. If there is none, http:
+    /// Without it, an http: source reads 256 requests at a time, and other connections wait for their next. A further one replaces one that has waited long in an unfinished request or message, or between two requests. If there is none, http:
     /// answers 503, and others close it. Connections of http: that have shown a valid token are not replaced.
     #[arg(long, value_name = "N", default_value = "256", value_parser = parse_count::<usize>)]
     pub listen_connections: usize,
@@ -254,8 +254,8 @@ pub struct RunOptions {
 
     /// File of tokens, one of which clients must send to read /metrics
     ///
-    /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without one /healthz still answers, but does not say
-    /// why it is unhealthy. The file is read again when it changes.
+    /// Lines as those of --listen-token-file, such as Bearer TOKEN. Without a token, a client still gets the status of
+    /// /healthz, but not why it is unhealthy. The file is read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub status_token_file: Option<PathBuf>,
 

@@ -170,6 +170,11 @@ fn the_command_shows_prints_and_checks_a_spool_beside_its_agent() {
     fs::write(&segment, bytes).unwrap();
     let (code, text) = host.cli("verify", &[]);
     assert!(code == 1 && text.contains("DAMAGED"), "{text}");
+    let (code, text) = host.cli("cat", &[]);
+    assert!(
+        code == 1 && text.contains("not all events are here"),
+        "{text}"
+    );
     let (code, _) = host.cli("list", &[]);
     assert_eq!(code, 0);
     let position = host.spool().join("position");

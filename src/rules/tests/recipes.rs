@@ -1,4 +1,4 @@
-//! The rules that the pages about servers recommend, applied to captured events.
+//! The rules that the pages about servers recommend, applied to the events of `tests/data`.
 
 use super::*;
 

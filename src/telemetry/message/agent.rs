@@ -113,7 +113,8 @@ macro_rules! agent_messages {
         /// **Fix:** as the line says.
         Advice { text: String } = "advice" Warn
             "webhook: {text}";
-        /// One event keeps failing while others are delivered. After `--reject-after` failures it is rejected.
+        /// One event keeps failing while others are delivered. It is rejected after `--reject-after` failures or more, once they
+        /// can't be chance.
         /// **Fix:** check whether it is too large, or whether a firewall before the webhook blocks it.
         EventSetAside { events: Events, within: Within, error: String } = "event_set_aside" Warn
             "set aside {events}{within} that failed while others were delivered ({error})";

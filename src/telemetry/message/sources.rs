@@ -7,7 +7,7 @@ macro_rules! source_messages {
 
         in "Sources":
 
-        /// The server is not up, or its socket is for another user (`Permission denied`).
+        /// The server is not up, or its socket is for another user (`no permission to connect`).
         /// **Fix:** start the server; for permissions see the server's page. The agent connects by itself.
         SourceUnavailable { source: String, error: String } = "source_unavailable" Warn
             "{source}: unavailable: {error}; retrying";
