@@ -252,6 +252,16 @@ fn label(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    /// It may be mounted, or made by who writes the log, later.
+    #[test]
+    fn a_source_whose_directory_is_not_there_yet_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["later/b.log", "later/*.log", "*/later/b.log"] {
+            let found = check(&dir.path().join(path), &[]);
+            assert_eq!(found, Ok(()), "{path}");
+        }
+    }
+
     #[test]
     fn a_source_of_which_all_files_are_excluded_is_wrong() {
         for (path, exclude, has_any) in [

@@ -222,3 +222,6 @@ fn receive(
     }
     started
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,10 +49,17 @@ fn message(number: usize) -> Message {
 #[test]
 fn a_sink_that_takes_nothing_delays_nobody_and_what_did_not_fit_is_counted() {
     let (queue, allow, lines) = blocked(1 << 10);
-    for number in 0..100 {
-        queue.push(&message(number), false);
-        assert!(queue.bytes.load(SeqCst) <= queue.limit);
-    }
+    // A thread that waits would wait for ever.
+    let ((pushed, has_pushed), pushing) = (channel(), Arc::clone(&queue));
+    thread::spawn(move || {
+        for number in 0..100 {
+            pushing.push(&message(number), false);
+            assert!(pushing.bytes.load(SeqCst) <= pushing.limit);
+        }
+        pushed.send(()).unwrap();
+    });
+    let patience = Duration::from_secs(20);
+    assert_eq!(has_pushed.recv_timeout(patience), Ok(()), "it is delayed");
     assert!(!queue.flush(Duration::from_millis(20)));
     for _ in 0..100 {
         allow.send(()).unwrap();
