@@ -86,14 +86,19 @@ fn little_room_wakes_nobody_but_is_found_in_time() {
     let (producer, consumer) = queue(bound(10, 1000));
     producer.offer(&mut chunk(b'a', 10, 10));
     assert!(matches!(consumer.take(ONE, None), Taken::Events(run) if run.seqs() == (0..10)));
-    let waiting = producer.clone();
+    let (waiting, patience) = (producer.clone(), Duration::from_secs(2));
     let source = thread::spawn(move || {
-        let mut events = chunk(b'b', 1, 10);
-        assert!(waiting.offer_or_wait(&mut events, Duration::from_millis(50)));
-        events.events
+        let (began, mut events) = (Instant::now(), chunk(b'b', 1, 10));
+        assert!(waiting.offer_or_wait(&mut events, patience));
+        (began.elapsed(), events.events)
     });
+    while consumer.shared.lock().wake_at == Extent::default() {
+        thread::yield_now();
+    }
     consumer.finish(bound(1, 10), once(0..1));
-    assert_eq!(source.join().unwrap(), 0);
+    let (waited, left) = source.join().unwrap();
+    assert_eq!(left, 0);
+    assert!(waited >= patience, "woken after {waited:?}");
 }
 
 #[test]

@@ -52,9 +52,9 @@ proptest! {
         let acked = model.acked;
         model.delivered.clear();
         model.read(usize::MAX)?;
-        for (number, (line, fate)) in model.written.range(acked..) {
-            if *fate != Fate::Doubtful {
-                prop_assert_eq!(model.delivered.get(number), Some(line));
+        for (number, event) in model.written.range(acked..) {
+            if event.fate != Fate::Doubtful {
+                prop_assert_eq!(model.delivered.get(number), Some(&event.line));
             }
         }
     }
@@ -72,6 +72,11 @@ proptest! {
         model.missing = 0;
         model.read(usize::MAX)?;
         prop_assert_eq!(model.delivered.len() as u64 + model.missing, end - acked);
+        for (number, event) in model.written.range(acked..end) {
+            if !model.may_be_missing(*number, event) {
+                prop_assert_eq!(model.delivered.get(number), Some(&event.line));
+            }
+        }
     }
 }
 
@@ -136,8 +141,7 @@ fn a_position_of_which_nothing_is_left_repeats_what_is_there() {
     model.write(&[1, 2, 3]);
     model.read(9).unwrap();
     model.ack(false);
-    model.dir.disk().names.remove(position::NAME);
-    model.is_damaged = true;
+    model.remove(position::NAME);
     model.restart(false).unwrap();
     assert_eq!((model.acked, model.segments.next()), (0, 3));
     let at = Position { acked: 0, end: 3 };
@@ -152,9 +156,8 @@ fn events_are_missed_whose_segment_is_gone_though_none_is_behind_it() {
     model.ack(true);
     let names: Vec<_> = model.dir.disk().names.keys().cloned().collect();
     for name in names.iter().filter(|name| segments::is_segment(name)) {
-        model.dir.disk().names.remove(name);
+        model.remove(name);
     }
-    model.is_damaged = true;
     model.restart(false).unwrap();
     model.write(&[4]);
     model.read(9).unwrap();

@@ -1,5 +1,6 @@
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -206,34 +207,45 @@ fn failure(outcome: Outcome) -> DeliveryError {
     }
 }
 
+/// Waits until the client's host has all that was written.
+pub(super) fn wait_until_arrived(socket: &TcpStream) {
+    let (end, mut left) = (Instant::now() + Duration::from_secs(30), 1);
+    while left > 0 {
+        assert!(Instant::now() < end, "{left} bytes did not arrive");
+        thread::sleep(Duration::from_millis(1));
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed, and TIOCOUTQ writes one int.
+        let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut left) };
+        assert_eq!(done, 0);
+    }
+}
+
 #[test]
 fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
-    let late = Duration::from_millis(50);
-    for (first, wait, second) in [
-        (OK, Duration::ZERO, OK),
-        (OK, late, OK),
-        (
-            b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok".as_slice(),
-            Duration::ZERO,
-            OK,
-        ),
-        (OK, late, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    let no_content = b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok";
+    for (at_once, later) in [
+        ([OK, OK].concat(), b"".as_slice()),
+        (OK.to_vec(), OK),
+        ([no_content, OK].concat(), b""),
+        (OK.to_vec(), b"HTTP/1.1 100 Continue\r\n\r\n"),
     ] {
+        let (idle, is_idle) = crossbeam_channel::bounded(1);
+        let (tell, arrived) = crossbeam_channel::bounded(1);
         let (address, connections) = raw_server(move |_, socket| {
             let _ = read_request(socket) && {
-                let _ = socket.write_all(first);
-                thread::sleep(wait);
-                let _ = socket.write_all(second);
-                // Reads nothing more: another request over this connection would get what was sent as its answer.
-                thread::sleep(Duration::from_millis(100));
-                true
+                socket.write_all(&at_once).unwrap();
+                is_idle.recv().unwrap();
+                socket.write_all(later).unwrap();
+                wait_until_arrived(socket);
+                tell.send(socket.try_clone().unwrap()).is_ok()
             };
         });
-        let (mut webhook, _) = webhook(&[address]);
+        let ((mut webhook, _), mut open) = (webhook(&[address]), Vec::new());
         for count in 1..4 {
             assert_eq!(post(&mut webhook), Outcome::Delivered);
-            thread::sleep(Duration::from_millis(150));
             assert_eq!(*connections.lock().unwrap(), count);
+            idle.send(()).unwrap();
+            // Nobody reads from it: another request over this connection would get what was sent as its answer.
+            open.push(arrived.recv().unwrap());
         }
     }
 }
@@ -345,14 +357,18 @@ fn what_fails_over_one_connection_is_tried_over_another() {
 
 #[test]
 fn the_agents_own_end_is_not_the_webhooks_fault() {
-    let (address, _) = raw_server(|_, socket| {
+    let (asked, is_asked) = crossbeam_channel::bounded(1);
+    let (end, has_ended) = crossbeam_channel::bounded::<()>(1);
+    let (address, _) = raw_server(move |_, socket| {
         read_request(socket);
-        thread::sleep(Duration::from_secs(5));
+        asked.send(()).unwrap();
+        // It never answers.
+        let _ = has_ended.recv();
     });
     let (mut webhook, _) = webhook(&[address]);
     let abort = webhook.cut();
     thread::spawn(move || {
-        thread::sleep(Duration::from_millis(200));
+        is_asked.recv().unwrap();
         abort();
     });
     let error = failure(post(&mut webhook));
@@ -362,6 +378,7 @@ fn the_agents_own_end_is_not_the_webhooks_fault() {
     );
     assert!(!error.message.contains("webhook"), "{error:?}");
     assert_eq!(failure(post(&mut webhook)).cause, Cause::Aborted);
+    drop(end);
 }
 
 #[test]

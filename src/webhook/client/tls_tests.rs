@@ -11,7 +11,7 @@ use rustls::{
 };
 use socket2::SockRef;
 
-use super::tests::{OK, post, raw_server, read_request, webhook_at};
+use super::tests::{OK, post, raw_server, read_request, wait_until_arrived, webhook_at};
 use super::*;
 
 fn server(versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
@@ -31,24 +31,22 @@ fn server(versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
 
 #[test]
 fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
-    let late = Duration::from_millis(50);
     for versions in [&[&version::TLS12], &[&version::TLS13]] {
-        for (wait, is_one_record) in [
-            (Duration::ZERO, true),
-            (Duration::ZERO, false),
-            (late, false),
-        ] {
+        for (is_late, is_one_record) in [(false, true), (false, false), (true, false)] {
             let config = server(versions);
+            let (idle, is_idle) = crossbeam_channel::bounded(1);
+            let (tell, arrived) = crossbeam_channel::bounded(1);
             let (address, connections) = raw_server(move |_, socket| {
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut stream = StreamOwned::new(connection, socket.try_clone().unwrap());
                 if !read_request(&mut stream) {
                     return;
                 }
-                let answers = [OK, OK].concat();
-                if is_one_record {
-                    io::Write::write_all(&mut stream, &answers).unwrap();
-                } else if wait.is_zero() {
+                if is_late {
+                    io::Write::write_all(&mut stream, OK).unwrap();
+                } else if is_one_record {
+                    io::Write::write_all(&mut stream, &[OK, OK].concat()).unwrap();
+                } else {
                     // Two records that come as one segment.
                     for _ in 0..2 {
                         io::Write::write_all(&mut stream.conn.writer(), OK).unwrap();
@@ -56,19 +54,21 @@ fn an_answer_that_nobody_asked_for_is_taken_for_no_other() {
                     while stream.conn.wants_write() {
                         stream.conn.write_tls(&mut stream.sock).unwrap();
                     }
-                } else {
-                    for _ in 0..2 {
-                        io::Write::write_all(&mut stream, OK).unwrap();
-                        std::thread::sleep(wait);
-                    }
                 }
-                std::thread::sleep(Duration::from_millis(100));
+                is_idle.recv().unwrap();
+                if is_late {
+                    io::Write::write_all(&mut stream, OK).unwrap();
+                }
+                wait_until_arrived(socket);
+                tell.send(stream.sock).unwrap();
             });
             let mut webhook = webhook_at("https://hec.example.com/", &[address]);
+            let mut open = Vec::new();
             for count in 1..4 {
                 assert_eq!(post(&mut webhook), Outcome::Delivered);
-                std::thread::sleep(Duration::from_millis(150));
                 assert_eq!(*connections.lock().unwrap(), count);
+                idle.send(()).unwrap();
+                open.push(arrived.recv().unwrap());
             }
         }
     }

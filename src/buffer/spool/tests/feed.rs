@@ -88,7 +88,9 @@ fn what_was_read_is_not_read_again_when_more_comes() {
     while_fed(&life, || {
         write("first");
         assert_eq!(next(&life, LONG).as_deref(), Some("first\n"));
+        let end = Instant::now() + LONG;
         while !life.shared.lock().reader_waits {
+            assert!(Instant::now() < end, "it does not wait");
             thread::sleep(Duration::from_millis(1));
         }
         let file = dir.disk().names[&name(0)];

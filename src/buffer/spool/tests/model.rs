@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -17,6 +18,8 @@ use super::disk::{FakeDir, dice};
 use crate::buffer::chunk::Chunk;
 
 const SEGMENT: u64 = 400;
+/// With a byte that can't be read, the rest of these is given up.
+const SECTOR: usize = 4096;
 
 /// What may happen to a spool.
 #[derive(Debug, Clone)]
@@ -79,6 +82,17 @@ pub(super) enum Fate {
     Doubtful,
 }
 
+/// A part of a file, by its number.
+type Place = (usize, Range<usize>);
+
+/// An event that was written, or was to be.
+pub(super) struct Event {
+    pub(super) line: Vec<u8>,
+    pub(super) fate: Fate,
+    /// Its record; none if the write has failed, or the segment had been removed.
+    place: Option<Place>,
+}
+
 /// A spool, and what must be true of it.
 pub(super) struct Model {
     pub(super) dir: FakeDir,
@@ -87,9 +101,11 @@ pub(super) struct Model {
     pub(super) reader: Reader,
     pub(super) position: PositionFile,
     pub(super) acked: u64,
+    /// All events with lower numbers were final at some time: they need not come again.
+    final_below: u64,
     pub(super) unsynced: Vec<Arc<dyn SpoolFile>>,
     /// Every event that was ever written, by its number.
-    pub(super) written: BTreeMap<u64, (Vec<u8>, Fate)>,
+    pub(super) written: BTreeMap<u64, Event>,
     /// Events whose write has failed, which are written before others.
     pub(super) kept: Vec<Vec<u8>>,
     /// Lines that were read, by number, since the last start.
@@ -97,7 +113,8 @@ pub(super) struct Model {
     /// Numbers that were reported as missing.
     pub(super) missing: u64,
     pub(super) serial: u64,
-    pub(super) is_damaged: bool,
+    /// What was damaged, can't be read, or was removed by somebody.
+    damage: Vec<Place>,
 }
 
 impl Model {
@@ -111,14 +128,40 @@ impl Model {
             reader,
             position,
             acked,
+            final_below: 0,
             unsynced: Vec::new(),
             written: BTreeMap::new(),
             kept: Vec::new(),
             delivered: BTreeMap::new(),
             missing: 0,
             serial: 0,
-            is_damaged: false,
+            damage: Vec::new(),
         }
+    }
+
+    fn is_damaged(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
+    /// Whether this event need not come: the power has failed since it was written; or, once there is damage, that has
+    /// touched its record, or it was final already.
+    pub(super) fn may_be_missing(&self, number: u64, event: &Event) -> bool {
+        let is_touched = event.place.as_ref().is_none_or(|(file, record)| {
+            let overlaps =
+                |bytes: &Range<usize>| bytes.start < record.end && record.start < bytes.end;
+            let mut damage = self.damage.iter();
+            damage.any(|(damaged, bytes)| damaged == file && overlaps(bytes))
+        });
+        let is_excused = number < self.final_below || is_touched;
+        event.fate == Fate::Doubtful || (self.is_damaged() && is_excused)
+    }
+
+    /// Somebody removes a file.
+    pub(super) fn remove(&mut self, name: &str) {
+        let mut disk = self.dir.disk();
+        let file = disk.names.remove(name).unwrap();
+        disk.durable_names.remove(name);
+        self.damage.push((file, 0..usize::MAX));
     }
 
     pub(super) fn write(&mut self, lengths: &[usize]) {
@@ -138,8 +181,21 @@ impl Model {
         } else {
             Fate::Unknown
         };
-        for (number, line) in (first..).zip(&self.kept) {
-            self.written.insert(number, (line.clone(), fate));
+        let mut place = result.as_ref().ok().and_then(|written| {
+            let name = segments::name(written.segment);
+            let file = self.dir.disk().names.get(&name).copied()?;
+            Some((file, written.from as usize..written.from as usize))
+        });
+        let mut number = first;
+        for (record, lines) in records.iter().zip(self.kept.chunks(2)) {
+            if let Some((_, bytes)) = &mut place {
+                *bytes = bytes.end..bytes.end + record.size() as usize;
+            }
+            for line in lines {
+                let (line, place) = (line.clone(), place.clone());
+                self.written.insert(number, Event { line, fate, place });
+                number += 1;
+            }
         }
         let Ok(written) = result else {
             return;
@@ -158,9 +214,9 @@ impl Model {
             file.sync().unwrap();
         }
         self.dir.sync().unwrap();
-        for (_, fate) in self.written.values_mut() {
-            if *fate == Fate::Written {
-                *fate = Fate::Durable;
+        for event in self.written.values_mut() {
+            if event.fate == Fate::Written {
+                event.fate = Fate::Durable;
             }
         }
     }
@@ -173,15 +229,16 @@ impl Model {
             }
             let (from, mut chunk) = (self.reader.position(), Chunk::default());
             let read = self.reader.read(&view, &mut chunk);
-            prop_assert!(read.is_ok() || self.is_damaged);
+            prop_assert!(read.is_ok() || self.is_damaged());
             let Ok(damage) = read else { continue };
             if let Some(damage) = damage {
                 prop_assert!(chunk.is_empty());
                 prop_assert_eq!(self.reader.position(), from + damage.events);
                 self.missing += damage.events;
                 let mut missing = self.written.range(from..from + damage.events);
-                let is_expected = missing.all(|(_, event)| event.1 == Fate::Doubtful);
-                prop_assert!(self.is_damaged || is_expected, "{:?}", damage);
+                let is_expected =
+                    missing.all(|(number, event)| self.may_be_missing(*number, event));
+                prop_assert!(is_expected, "{:?}", damage);
                 continue;
             }
             prop_assert_eq!(self.reader.position(), from + chunk.events as u64);
@@ -189,7 +246,7 @@ impl Model {
                 // Nothing comes that was not written like this, or that has another number.
                 prop_assert_eq!(
                     Some(line),
-                    self.written.get(&number).map(|event| &*event.0),
+                    self.written.get(&number).map(|event| &*event.line),
                     "{}",
                     number
                 );
@@ -201,6 +258,7 @@ impl Model {
 
     pub(super) fn ack(&mut self, is_durable: bool) {
         self.acked = self.reader.position();
+        self.final_below = self.final_below.max(self.acked);
         let position = Position {
             acked: self.acked,
             end: self.segments.next(),
@@ -210,7 +268,7 @@ impl Model {
             self.position.sync().unwrap();
             while let Some(segment) = self.segments.release(self.acked) {
                 let result = self.dir.remove(&segment.name());
-                assert!(result.is_ok() || self.is_damaged);
+                assert!(result.is_ok() || self.is_damaged());
             }
         }
     }
@@ -220,31 +278,29 @@ impl Model {
         let before = self.segments.next();
         let (segments, reader, position, writer, acked) = start(&self.dir);
         prop_assert!(segments.next() >= acked);
-        if !self.is_damaged {
-            if !lost_power {
-                prop_assert_eq!(acked, self.acked);
-                let mut gone = self.written.range(segments.next().min(before)..before);
-                prop_assert!(gone.all(|(_, event)| event.1 == Fate::Doubtful));
-            }
-            prop_assert!(acked <= self.acked);
-            let durable = (self.written.iter()).filter(|(_, event)| event.1 == Fate::Durable);
-            if let Some((last, _)) = durable.max_by_key(|(number, _)| **number) {
-                prop_assert!(segments.next() > *last, "what is on disk is found");
-            }
-        }
-        // Numbers from here on are given out again. What could not be read may come before that.
-        if self.dir.disk().unreadable_file.is_none() {
-            self.written.split_off(&segments.next());
-        }
-        self.kept.clear();
-        for (_, fate) in self.written.values_mut() {
-            *fate = match *fate {
+        for event in self.written.values_mut() {
+            event.fate = match event.fate {
                 Fate::Durable => Fate::Durable,
                 Fate::Doubtful => Fate::Doubtful,
                 _ if lost_power => Fate::Doubtful,
                 _ => Fate::Left,
             };
         }
+        if !self.is_damaged() {
+            prop_assert!(acked == self.acked || (lost_power && acked < self.acked));
+        }
+        // What it takes for final, and what it does not know of.
+        let skipped = self.written.range(self.final_below.min(acked)..acked);
+        let unknown = self.written.range(segments.next().min(before)..before);
+        for (number, event) in skipped.chain(unknown) {
+            prop_assert!(self.may_be_missing(*number, event), "{}", number);
+        }
+        self.final_below = self.final_below.min(segments.next());
+        // Numbers from here on are given out again. What could not be read may come before that.
+        if self.dir.disk().unreadable_file.is_none() {
+            self.written.split_off(&segments.next());
+        }
+        self.kept.clear();
         (self.segments, self.reader, self.position) = (segments, reader, position);
         (self.writer, self.acked) = (writer, acked);
         self.unsynced.clear();
@@ -276,15 +332,16 @@ impl Model {
             Act::Flip(file, at, flip) => {
                 let mut disk = self.dir.disk();
                 if !disk.names.is_empty() {
-                    let names: Vec<_> = disk.names.values().copied().collect();
-                    let file = &mut disk.files[names[file.index(names.len())]];
+                    let numbers: Vec<_> = disk.names.values().copied().collect();
+                    let number = numbers[file.index(numbers.len())];
+                    let file = &mut disk.files[number];
                     if !file.bytes.is_empty() {
                         let at = at.index(file.bytes.len());
                         file.bytes[at] ^= flip;
                         if let Some(byte) = file.durable.get_mut(at) {
                             *byte ^= flip;
                         }
-                        self.is_damaged = true;
+                        self.damage.push((number, at..at + 1));
                     }
                 }
             }
@@ -295,22 +352,21 @@ impl Model {
                     let number = numbers[file.index(numbers.len())];
                     let at = at.index(disk.files[number].bytes.len() + 1);
                     (disk.unreadable_file, disk.unreadable) = (Some(number), at..at + len);
-                    self.is_damaged = true;
+                    let end = (at + len).next_multiple_of(SECTOR);
+                    self.damage.push((number, at..end));
                 }
             }
             Act::Remove(file) => {
-                let mut disk = self.dir.disk();
-                let names: Vec<_> = disk
+                let names: Vec<_> = self
+                    .dir
+                    .disk()
                     .names
                     .keys()
                     .filter(|name| name.ends_with("spool"))
                     .cloned()
                     .collect();
                 if !names.is_empty() {
-                    let name = &names[file.index(names.len())];
-                    disk.names.remove(name);
-                    disk.durable_names.remove(name);
-                    self.is_damaged = true;
+                    self.remove(&names[file.index(names.len())]);
                 }
             }
         }
