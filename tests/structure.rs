@@ -131,8 +131,8 @@ fn without_tests(text: &str) -> Vec<String> {
         if !is_test && !line.trim_start().starts_with("//") {
             lines.push(line.to_owned());
         }
-        // A test's module ends so, and `mod tests;` is a line.
-        if line == "}" || line == "mod tests;" {
+        // Whatever is for tests only ends so, a module as well as a declaration.
+        if line == "}" || (line.ends_with(';') && !line.starts_with(' ')) {
             is_test = false;
         }
     }
@@ -402,6 +402,16 @@ fn the_scanner_finds_what_is_imported() {
             "a",
             "// use crate::d;\n#[cfg(test)]\nmod tests {\n    use crate::d;\n}",
             vec![],
+        ),
+        (
+            "a",
+            "#[cfg(test)]\nmod model;\nmod b;\n\nuse crate::d;\n\nfn f() {}",
+            vec!["d"],
+        ),
+        (
+            "a",
+            "#[cfg(test)]\nuse crate::d::{\n    self,\n    e,\n};\nuse self::b;",
+            vec!["a::b"],
         ),
         (
             "a::b",

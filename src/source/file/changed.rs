@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::follower::Follower;
 use super::foreign::is_binary;
-use super::label;
+use super::label::label;
 use super::probe::read_head;
 use super::tracked::State;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::alike::Common;
 use super::follower::{Follower, QUIET, Sink};
 use super::foreign::unreadable;
-use super::label;
+use super::label::label;
 use super::listing::Listed;
 use super::missing::known_by;
 use super::probe::{Probe, read_head};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::follower::{COOLS, Ending, Follower, QUIET, Sink};
-use super::label;
+use super::label::label;
 use super::search::may_have_been;
 use super::tracked::{State, Tracked};
 use crate::state::checkpoint::FileOffset;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::follower::{COOLS, Ending, Follower, MAX_HOT, QUIET, Sink};
-use super::label;
+use super::label::label;
 use super::listing::{Identity, Listed, Name};
 use super::tracked::{State, Tracked};
 use crate::sys::glibc;

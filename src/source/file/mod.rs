@@ -12,6 +12,7 @@ mod ending;
 mod follower;
 mod foreign;
 mod gzip;
+mod label;
 mod lag;
 mod listing;
 mod look;
@@ -38,6 +39,7 @@ use crossbeam_channel::Receiver;
 pub use self::claims::Claims;
 pub use self::follower::FileSettings;
 use self::follower::{Follower, Sink};
+use self::label::label;
 use self::lag::{LagMeter, Observation};
 use self::pace::Pace;
 use self::pattern::Pattern;
@@ -51,14 +53,11 @@ use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::{atomic_file, descriptors};
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Lag;
-use crate::text::escape::shown;
 
 /// How long the source waits for room before it looks at its files again.
 const ROOM: Duration = Duration::from_millis(100);
 /// How often it is reported how far the source is behind.
 const LAG: Duration = Duration::from_secs(1);
-/// Longer paths are cut in the log.
-const MAX_LABEL: usize = 400;
 
 /// A `file:` source. A file that is not there yet, or can't be read, is waited for.
 pub(super) struct FileSource {
@@ -241,11 +240,6 @@ impl Sink for SourceOutput {
     fn name(&self) -> &str {
         SourceOutput::name(self)
     }
-}
-
-/// A file as the log names it.
-fn label(path: &Path) -> String {
-    format!("file:{}", shown(&path.to_string_lossy(), MAX_LABEL))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::follower::{BrokenAt, Ending, Follower, QUIET, Sink};
-use super::label;
+use super::label::label;
 use super::search::may_have_been;
 use super::tracked::{Reading, State, Tracked};
 use crate::telemetry::message::Message;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::follower::{Ending, Follower, QUIET};
 use super::gzip::Gzip;
-use super::label;
+use super::label::label;
 use super::listing::Listed;
 use super::probe::{Probe, read_head};
 use super::tracked::{State, Tracked};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::foreign::what_it_is;
-use super::label;
+use super::label::label;
 use crate::telemetry::message::Message;
 
 /// How often each is retried,
