@@ -142,6 +142,24 @@ fn each_third_probe_is_another_event_if_the_oldest_may_be_to_blame() {
 }
 
 #[test]
+fn a_probe_is_one_of_all_events_whether_they_were_tried_or_not() {
+    for tried in [1, 7] {
+        let (mut delivery, mut all) = (delivery(), events(8));
+        let one = Extent {
+            events: tried,
+            ..Extent::MAX
+        };
+        delivery
+            .retry
+            .push_back(all.take(one, Overhead::default()).into());
+        delivery.fresh = all;
+        (delivery.probes, delivery.is_content_suspicious) = (1, true);
+        assert_eq!(seq(delivery.take_probe()), Some(4), "{tried}");
+        assert_eq!(delivery.retry.len(), 1, "{tried}");
+    }
+}
+
+#[test]
 fn what_is_sent_after_rejections_is_far_from_all_before_it() {
     for is_fresh in [true, false] {
         let mut delivery = delivery();
@@ -172,6 +190,38 @@ fn after_rejections_the_newest_is_tried_and_the_oldest_once_all_seem_to_be_rejec
         delivery.retry = [Attempt::from(events(8))].into();
         let other = delivery.take_other(Extent::MAX);
         assert_eq!(seq(other), Some(expected), "{rejected} {others}");
+    }
+    let mut delivery = delivery();
+    (delivery.rejected_in_a_row, delivery.others, delivery.fresh) = (4, 2, events(8));
+    assert_eq!(
+        seq(delivery.take_other(Extent::MAX)),
+        Some(1),
+        "none was tried before"
+    );
+}
+
+/// Where it was taken from, and since when that waits.
+#[test]
+fn what_is_far_away_leaves_the_others_where_they_are() {
+    for count in [1, 2] {
+        let left = count - 1;
+        let (mut delivery, now) = (delivery(), Instant::now());
+        (delivery.fresh, delivery.fresh_since) = (events(count), Some(now));
+        delivery.take_other(Extent::MAX).unwrap();
+        let since = (left > 0).then_some(now);
+        assert_eq!(
+            (delivery.fresh.extent().events, delivery.fresh_since),
+            (left, since)
+        );
+        delivery.fresh = Batch::default();
+        delivery.retry = [Attempt::from(events(count))].into();
+        delivery.take_other(Extent::MAX).unwrap();
+        let waits: Vec<_> = delivery
+            .retry
+            .iter()
+            .map(|it| it.batch.extent().events)
+            .collect();
+        assert_eq!(waits, [left][usize::from(left == 0)..]);
     }
 }
 

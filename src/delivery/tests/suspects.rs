@@ -1,7 +1,9 @@
 //! Single events that keep failing: when they are tried again.
 
+use std::iter::once;
+
 use super::*;
-use crate::delivery::attempt::{Airborne, Attempt, Launch, Suspect};
+use crate::delivery::attempt::{Airborne, Attempt, Launch, Suspect, draw};
 
 #[test]
 fn a_suspect_is_tried_after_its_backoff_and_at_the_end_when_nothing_else_is_left() {
@@ -96,6 +98,32 @@ fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
         }
         let place = format!("{others_wait} {failed} {tried}");
         assert_eq!(delivery.next_suspect().is_some(), is_turn, "{place}");
+        let suspect = delivery.take_due_suspect(Instant::now() + MAX);
+        assert_eq!(suspect.is_some(), is_turn, "{place}");
+    }
+}
+
+/// It would always come right after a request that passed, and those that it is compared with don't.
+#[test]
+fn a_suspect_is_tried_before_its_time_only_if_that_is_drawn_while_several_may_be_to_blame() {
+    for is_clear in [true, false] {
+        for launches in 0..20 {
+            let (mut delivery, now) = (Simulation::new(0).delivery, Instant::now());
+            delivery.chance.failed(true, once(5..6));
+            if !is_clear {
+                delivery.chance.failed(true, once(7..8));
+            }
+            delivery.set_aside(None, Attempt::from(events(1)), "no", now);
+            (delivery.passes, delivery.launches) = (1, launches);
+            let is_drawn = is_clear || draw(launches, 2) == 0;
+            let place = format!("{is_clear} {launches}");
+            let suspect = delivery.take_due_suspect(now);
+            assert_eq!(suspect.is_some(), is_drawn, "{place}");
+            if let Some(suspect) = suspect.and_then(|flight| flight.suspect) {
+                delivery.set_aside(Some(suspect), Attempt::from(events(1)), "no", now);
+            }
+            assert!(delivery.take_due_suspect(now + MAX).is_some(), "{place}");
+        }
     }
 }
 

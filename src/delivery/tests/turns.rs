@@ -109,7 +109,7 @@ fn what_is_sent_is_a_control_only_if_chance_might_have_chosen_a_suspect() {
         assert_eq!(delivery.is_controls_turn(), is_control, "{place}");
     }
     // While several may be to blame, that is drawn; and one is next, or the other.
-    let mut delivery = delivery();
+    let (mut delivery, now) = (delivery(), Instant::now());
     delivery.chance.failed(true, once(0..1));
     delivery.chance.failed(true, once(5..6));
     let mut turns = 0;
@@ -117,6 +117,13 @@ fn what_is_sent_is_a_control_only_if_chance_might_have_chosen_a_suspect() {
         delivery.launches = launches;
         let is_controls = delivery.is_controls_turn();
         assert_eq!(is_controls, draw(launches, 2) != 0);
+        let Step::Send(flight) = delivery.send(event(1).into(), 0, (Some(0), None), now) else {
+            panic!()
+        };
+        assert_eq!(
+            flight.launch.is_control, is_controls,
+            "the same draw decides"
+        );
         turns += usize::from(is_controls);
     }
     assert!((30..70).contains(&turns), "{turns}");
@@ -354,21 +361,22 @@ fn the_size_before_compression_is_known_or_guessed() {
 /// If it passes, those behind it are next: before it may be many that fail.
 #[test]
 fn a_probe_from_behind_others_is_followed_by_those_behind_it_while_others_pass() {
-    for (probes, passes, seq, left) in [
-        (0, true, 7, &[(0, 7)][..]),
-        (0, false, 0, &[(1, 7)]),
-        (1, true, 4, &[(5, 3), (0, 4)]),
-        (1, false, 4, &[(0, 7)]),
-        (2, true, 0, &[(1, 7)]),
+    for (probes, is_suspicious, passes, seq, left) in [
+        (0, true, true, 7, &[(0, 7)][..]),
+        (0, true, false, 0, &[(1, 7)]),
+        (0, false, true, 0, &[(1, 7)]),
+        (1, true, true, 4, &[(5, 3), (0, 4)]),
+        (1, true, false, 4, &[(0, 7)]),
+        (2, true, true, 0, &[(1, 7)]),
     ] {
         let mut delivery = delivery();
-        (delivery.probes, delivery.is_content_suspicious) = (probes, true);
+        (delivery.probes, delivery.is_content_suspicious) = (probes, is_suspicious);
         if passes {
             others_pass(&mut delivery);
         }
         delivery.fresh = events(8);
         let probe = delivery.take_probe().unwrap();
-        let place = format!("{probes} {passes}");
+        let place = format!("{probes} {is_suspicious} {passes}");
         assert_eq!(probe.batch().seqs().next(), Some(seq..seq + 1), "{place}");
         assert_eq!(waiting(&delivery), left, "{place}");
     }
@@ -388,6 +396,8 @@ fn the_more_have_failed_in_a_row_the_fewer_events_behind_them_are_tried() {
     ] {
         let mut delivery = delivery();
         (delivery.rejected_in_a_row, delivery.failed_in_a_row) = (rejected, failed);
+        // Not the newest, behind which there is none.
+        delivery.others = 1;
         delivery.fresh = events(1024);
         let other = delivery.take_other(Extent::MAX).unwrap();
         let found = other.batch().extent().events;

@@ -170,6 +170,58 @@ fn of_a_damaged_file_what_is_known_to_be_missing_is_lost() {
     }
 }
 
+/// It may still be written, or have gained what was not read yet.
+#[test]
+fn a_compressed_file_that_ends_early_is_damaged_once_nothing_more_is_awaited() {
+    let (early, other) = (ErrorKind::UnexpectedEof, ErrorKind::InvalidData);
+    let just = QUIET - Duration::from_nanos(1);
+    for (kind, after, is_gone, is_touched, is_damaged) in [
+        (early, just, false, false, false),
+        (early, QUIET, false, false, true),
+        (early, just, true, false, true),
+        (early, just, false, true, false),
+        (early, QUIET, false, true, false),
+        (early, QUIET, true, true, false),
+        (other, Duration::ZERO, false, true, true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        let mut file = found(dir.path(), "a.log", &gzip(b"{}\n"));
+        (file.is_gzip, file.is_gone) = (true, is_gone);
+        let (start, known) = (
+            file.active,
+            FileOffset {
+                offset: 3,
+                original: 500,
+                ..file.known()
+            },
+        );
+        follower.resume(1, &known, file);
+        let file = follower.files.get_mut(&1).unwrap();
+        (file.is_touched, file.longest) = (is_touched, 8);
+        follower.damaged = [1, 2].map(|number| (number, kind.into())).into();
+        follower.report_damaged(start + after, &mut hook);
+        let place = format!("{kind} {after:?} {is_gone} {is_touched}");
+        let waits: Vec<u64> = follower.damaged.iter().map(|(number, _)| *number).collect();
+        assert_eq!(
+            waits,
+            [1][usize::from(is_damaged)..],
+            "{place}: the other is no longer there"
+        );
+        let (lost, length, original) = if is_damaged { (5, 3, 0) } else { (0, 8, 500) };
+        assert_eq!(
+            (hook.lost, follower.files[&1].longest),
+            (lost, length),
+            "{place}"
+        );
+        assert_eq!(
+            follower.progress.ended(1, 3, 99),
+            original,
+            "{place}: it has ended"
+        );
+    }
+}
+
 /// To open it again may not be possible: it may have no name any more.
 #[test]
 fn a_file_that_is_being_compressed_stays_open_or_closed_when_it_is_looked_into() {
