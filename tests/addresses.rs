@@ -23,7 +23,7 @@ fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     let lines: String = lines.map(|ip| format!("{ip} hec.example\n")).collect();
     fs::write(&hosts, lines).unwrap();
     let endpoint = format!("http://hec.example:{}/", address.port());
-    let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint) else {
+    let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &[]) else {
         return;
     };
     let mut input = agent.take_stdin();
@@ -81,7 +81,7 @@ fn a_name_server_that_never_answers_for_ipv6_keeps_nothing_back_and_all_addresse
         let file = dir.path().join("resolv.conf");
         fs::write(&file, format!("nameserver {server}\n")).unwrap();
         let endpoint = format!("http://hec.webhook.example:{}/", hook.address().port());
-        let Some(mut agent) = start_seeing(&file, "/etc/resolv.conf", &endpoint) else {
+        let Some(mut agent) = start_seeing(&file, "/etc/resolv.conf", &endpoint, &[]) else {
             return;
         };
         let mut input = agent.take_stdin();

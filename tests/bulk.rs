@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::delivery::{feed, lines_of, numbered, start};
 use super::source_http::free_address;
-use super::status::get;
 use super::support::{Agent, Answer, Metrics, Request, Webhook, end_input, eventually};
 
 const CREATE: &str = r#"{"create":{}}"#;
@@ -154,7 +153,7 @@ fn what_was_taken_is_counted_with_its_bytes_whatever_became_of_the_others() {
     agent.wait_for_log("started: ");
     feed(&mut agent, &numbered(0..100));
     let metrics = eventually("all has ended", || {
-        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        let metrics = Metrics::at(status);
         (metrics.value("events_delivered_total") == 99).then_some(metrics)
     });
     let bytes: usize = taken

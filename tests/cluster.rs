@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -135,8 +136,10 @@ fn while_events_come(cluster: &Cluster, during: impl FnOnce()) -> Vec<u64> {
                 })
             })
             .collect();
-        during();
+        // So that a failure ends the writers, too.
+        let done = panic::catch_unwind(AssertUnwindSafe(during));
         stop.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|failure| panic::resume_unwind(failure));
         writers
             .into_iter()
             .map(|writer| writer.join().unwrap())
@@ -154,12 +157,18 @@ fn one_command_moves_all_agents_and_one_stops_them_all() {
     let written = while_events_come(&cluster, || {
         hooks[0].wait_for_events(100);
         cluster.enable(&hooks[0], "Splunk two");
-        cluster.wait_for_all("S3_AUDIT_WEBHOOK_AUTH_TOKEN");
+        cluster.wait_for_all("settings changed (");
         let before = hooks[0].event_count();
         hooks[0].wait_for_events(before + 100);
         cluster.enable(&hooks[1], "Splunk three");
-        cluster.wait_for_all("changed (");
-        hooks[1].wait_for_events(100);
+        for agent in &cluster.agents {
+            agent.wait_for_nth_log(2, "settings changed (");
+        }
+        eventually("each host's events arrive there", || {
+            let arrived = taken(&hooks[1]).concat();
+            let mut hosts = (0..AGENTS).map(|host| format!(r#""host":{host},"#));
+            hosts.all(|host| arrived.contains(&host)).then_some(())
+        });
         cluster.admin(&["disable"]);
         cluster.wait_for_all("webhook disabled by");
         let requests = || hooks[1].request_count();

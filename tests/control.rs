@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::support::control::{ENABLE, ENDPOINT, Settings, TOKEN};
-use crate::support::{Agent, Authority, Webhook};
+use crate::support::{Agent, AgentCommand, Authority, BINARY, STATE_DIR, Webhook};
 
 #[test]
 fn the_guides_lines_work_as_printed() {
@@ -188,18 +187,13 @@ fn what_is_given_takes_the_place_of_what_it_contradicts() {
     let enable = |more: &str| {
         let script = format!("cd \"$0\"; exec \"$1\" enable --no-test --config webhook.env {more}");
         let dir = settings.dir.path();
-        let mut command = Command::new("sh");
-        command
+        let ended = AgentCommand::of("sh")
             .args(["-c", &script])
             .arg(dir)
-            .arg(env!("CARGO_BIN_EXE_s3-audit-webhook"));
-        let output = command
-            .arg(ENDPOINT)
-            .arg(TOKEN)
-            .env_clear()
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
+            .args([BINARY, ENDPOINT, TOKEN])
+            .env(STATE_DIR, dir)
+            .run();
+        assert_eq!(ended.code, Some(0), "{}", ended.log);
     };
     let token = format!("S3_AUDIT_WEBHOOK_AUTH_TOKEN=\"{TOKEN}\"");
     let token_file = format!("S3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE={}", in_dir("token"));

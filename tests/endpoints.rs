@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::delivery::{feed, numbered, start, taken};
 use super::source_http::free_address;
-use super::status::get;
 use super::support::control::Settings;
 use super::support::{
     Agent, Answer, Metrics, STATE_DIR, Webhook, Wire, WireFault, eventually, own_loopback,
@@ -56,7 +55,7 @@ fn the_next_endpoint_takes_over_and_the_first_is_used_again() {
     );
     agent.wait_for_log("started");
     let up = |place: usize| {
-        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        let metrics = Metrics::at(status);
         let name = hooks[place].url();
         let name = name.split('/').take(3).collect::<Vec<_>>().join("/");
         let up = &metrics.0["s3_audit_webhook_webhook_up"].samples;
@@ -97,7 +96,6 @@ fn the_next_endpoint_takes_over_and_the_first_is_used_again() {
     eventually("the first is used again", || {
         feed(&mut agent, &numbered(next..next + 2));
         next += 2;
-        hooks[1].wait_for_requests(1);
         (agent.log().contains("works again after") && hooks[0].request_count() > 10).then_some(())
     });
     assert_eq!(up(0), 1);
@@ -317,11 +315,9 @@ fn killed_over_and_over(mode: &str) {
     ];
     let agent = start(&urls(&hooks), &[&options[..], &more[..]].concat());
     agent.wait_for_log("started");
-    let begin = Instant::now();
-    let (mut next, mut kills) = (0, 0);
-    while begin.elapsed() < Duration::from_secs(1) {
+    let mut next = 0;
+    for kills in 0..6 {
         let victim = &hooks[kills % 3];
-        kills += 1;
         victim.stop();
         for _ in 0..5 {
             next = write(&log, next, 1000);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::source_fluent::{Place, Weed, message};
 use crate::source_http::{events, start};
-use crate::support::{Agent, Webhook, arrived, end, event, eventually};
+use crate::support::{Agent, Webhook, arrived, end, event, eventually, raise_descriptor_limit};
 
 /// The seconds on a CPU that the source takes for some acknowledgements.
 fn cost(agent: &Agent, weed: &mut Weed) -> f64 {
@@ -18,6 +18,7 @@ fn cost(agent: &Agent, weed: &mut Weed) -> f64 {
 #[test]
 fn idle_clients_make_the_work_for_another_no_more() {
     const IDLE: usize = 1100;
+    raise_descriptor_limit();
     let (hooks, places) = (
         [Webhook::start(), Webhook::start()],
         [Place::tcp(), Place::tcp()],
@@ -111,7 +112,7 @@ fn a_full_source_closes_who_waits_longest_and_never_who_has_sent_whole_messages(
         let mut half = place.connect();
         half.send(b"[\"t\",1,");
         // It is the one that has waited longest only if the agent has read it before the others come.
-        thread::sleep(Duration::from_millis(50));
+        half.wait_until_read();
         // Whoever comes takes the place of the one that waits.
         for _ in 0..20 {
             let mut silent = place.connect();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::delivery::{TOKEN, feed, numbered, start};
 use super::source_http::free_address;
-use super::status::get;
 use super::support::{Agent, Answer, Metrics, Request, STATE_DIR, Webhook, end_input, eventually};
 
 /// An indexer behind a balancer, which indexes nothing before it is told to.
@@ -86,11 +86,8 @@ impl Splunk {
         let mut agent = self.start_agent(&[&[&*page], more].concat());
         agent.wait_for_log("started");
         feed(&mut agent, &numbered(0..events));
-        let figure = move |name: &str| Metrics::parse(&get(status, "/metrics").1).value(name);
-        eventually("all are posted", || {
-            (figure("unacknowledged_events") == events as u64).then_some(())
-        });
-        (agent, figure)
+        wait_until_posted(status, events);
+        (agent, move |name| Metrics::at(status).value(name))
     }
 
     /// Waits until this many bodies were posted.
@@ -116,6 +113,15 @@ impl Splunk {
         assert_eq!(self.indexed(), numbered(0..events).into_iter().collect());
         (ended.redelivered(), ended.log)
     }
+}
+
+/// Waits until the agent knows that so many events were posted, and none is indexed.
+#[track_caller]
+fn wait_until_posted(status: SocketAddr, events: usize) {
+    eventually("all are posted", || {
+        let posted = Metrics::at(status).value("unacknowledged_events");
+        (posted == events as u64).then_some(())
+    });
 }
 
 impl State {
@@ -434,9 +440,11 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
         format!("--state-dir={}", dir.path().display()),
     );
     for signal in [libc::SIGTERM, libc::SIGKILL] {
-        let before = splunk.requests("/raw").len();
-        let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms"]);
-        splunk.wait_for_posts(before + 2);
+        let status = free_address();
+        let page = format!("--status-listen={status}");
+        let agent = splunk.start_agent(&[&source, &state, "--shutdown-timeout=100ms", &page]);
+        agent.wait_for_log("started");
+        wait_until_posted(status, 20);
         agent.signal(signal);
         let ended = agent.wait();
         if signal == libc::SIGTERM {

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::support::{Agent, Answer, STATE_DIR, Webhook, eventually};
+use super::support::{Agent, AgentCommand, Answer, BINARY, STATE_DIR, Webhook, eventually};
 
 /// Longer than a healthy agent is ever silent, with the watchdog of these tests.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -160,14 +160,12 @@ fn lines_for_the_journal_have_a_priority_in_place_of_the_time() {
     for (journal, begin) in [("$(stat -Lc %d:%i /dev/fd/2)", "<4>WARN  "), ("1:1", "20")] {
         let script =
             format!("JOURNAL_STREAM={journal} exec \"$0\" run --auth-token x --endpoint \"$1\"");
-        let output = Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_s3-audit-webhook")])
-            .arg("http://192.0.2.1/")
+        let log = AgentCommand::of("sh")
+            .args(["-c", &script, BINARY, "http://192.0.2.1/"])
             .env(STATE_DIR, dir.path())
             .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let log = String::from_utf8(output.stderr).unwrap();
+            .run()
+            .log;
         let warning = log.lines().find(|line| line.contains("unencrypted"));
         assert!(warning.is_some_and(|line| line.starts_with(begin)), "{log}");
     }

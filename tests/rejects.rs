@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::delivery::{feed, numbered, start};
 use super::source_http::free_address;
-use super::status::get;
 use super::support::{Agent, Answer, Ended, Metrics, Webhook, eventually};
 
 /// A webhook that rejects bodies with this in them.
@@ -218,7 +217,7 @@ fn a_file_that_can_not_be_written_to_stops_no_delivery_and_is_counted() {
     let bad = |size| format!("{{\"bad\":\"{}\"}}", "x".repeat(size));
     feed(&mut agent, &[bad(1)]);
     hook.wait_for_requests(1);
-    let saved = || Metrics::parse(&get(status, "/metrics").1).value("rejected_saved_total");
+    let saved = || Metrics::at(status).value("rejected_saved_total");
     eventually("it is saved", || (saved() == 1).then_some(()));
     fs::remove_dir_all(&inner).unwrap();
     feed(&mut agent, &[vec![bad(1)], numbered(0..1)].concat());
@@ -234,7 +233,7 @@ fn a_file_that_can_not_be_written_to_stops_no_delivery_and_is_counted() {
         &[vec![bad(200), bad(2)], numbered(1..2)].concat(),
     );
     eventually("it is saved again", || (saved() == 2).then_some(()));
-    let page = Metrics::parse(&get(status, "/metrics").1);
+    let page = Metrics::at(status);
     assert_eq!(page.value("rejected_unsaved_total"), 2);
     agent.close_stdin();
     let ended = agent.wait();

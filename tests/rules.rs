@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use tempfile::TempDir;
 
 use super::source_http::{free_address, start};
-use super::status::get;
 use super::support::{Agent, Answer, Client, Ended, Metrics, Webhook, arrived, end, eventually};
 
 const EVENTS: &str = concat!(
@@ -146,7 +145,7 @@ fn a_client_s_events_are_counted_when_they_are_taken() {
     ];
     let agent = start(&hook, &options);
     let metrics = || {
-        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        let metrics = Metrics::at(status);
         metrics.hold();
         (
             metrics.sum("events_received_total"),
@@ -184,19 +183,18 @@ fn a_file_is_read_on_behind_events_that_were_not_sent() {
     let source = format!("--source=file:{}", log.display());
     let state = format!("--state-dir={}", dir.path().display());
     let options = [&*source, &state, "--exclude=op=get"];
-    let status = |agent: &Agent| {
+    let status = || {
         let files = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().path());
         let mut files =
             files.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
         let text = fs::read_to_string(files.next()?).ok()?;
-        let _ = agent;
         serde_json::from_str::<serde_json::Value>(&text).ok()
     };
     let agent = start(&hook, &options);
     eventually("all were read", || {
-        let status = status(&agent)?;
+        let status = status()?;
         (status["filtered"]["op=get"] == 5000).then_some(())
     });
     assert_eq!(end(agent, &hook).filtered, 5000);

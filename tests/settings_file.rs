@@ -5,14 +5,14 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::support::control::{ENABLE, SECRET, Settings, TOKEN};
-use crate::support::{Mount, NOBODY};
+use crate::support::{Agent, Mount, NOBODY};
 
 fn is_root() -> bool {
     // SAFETY: it only tells a number.
@@ -271,8 +271,8 @@ fn what_a_killed_command_has_left_is_used_again_but_nothing_else() {
 }
 
 /// An enable that gives endpoint and token the same number.
-fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_s3-audit-webhook"))
+fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Agent {
+    Agent::command()
         .args([
             "enable",
             "--no-test",
@@ -282,12 +282,8 @@ fn enable_nth(settings: &Settings, n: usize, more: &[&str]) -> Child {
         ])
         .args(["--auth-token", &format!("token-{n}")])
         .args(more)
-        .env_clear()
         .env("S3_AUDIT_WEBHOOK_CONFIG", settings.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
-        .unwrap()
 }
 
 const RULER: &str = "# so long that half a file can be told from a whole one\n";
@@ -312,15 +308,14 @@ fn number_in(settings: &Settings) -> usize {
 #[test]
 fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
     let settings = Settings::of(&RULER.repeat(LINES));
-    assert!(enable_nth(&settings, 0, &[]).wait().unwrap().success());
+    assert_eq!(enable_nth(&settings, 0, &[]).wait().code, Some(0));
     let (mut old, mut new, mut left) = (0, 0, 0);
     let mut life = Duration::ZERO;
     for n in 100.. {
         let before = number_in(&settings);
-        let mut child = enable_nth(&settings, n, &[]);
+        let mut agent = enable_nth(&settings, n, &[]);
         thread::sleep(life);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        agent.kill();
         // However fast the machine is: from its first moment up to the change, and again and again around that.
         match number_in(&settings) {
             found if found == n => {
@@ -339,7 +334,7 @@ fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
         }
     }
     println!("{old} old, {new} new, {left} with a leftover");
-    assert!(enable_nth(&settings, 1, &[]).wait().unwrap().success());
+    assert_eq!(enable_nth(&settings, 1, &[]).wait().code, Some(0));
     assert_eq!(number_in(&settings), 1);
     assert_eq!(names_in(settings.dir.path()), ["webhook.env"]);
 }
@@ -348,14 +343,14 @@ fn a_killed_enable_leaves_the_old_file_or_the_new_one() {
 fn many_at_once_come_one_after_the_other() {
     let settings = Settings::of(&RULER.repeat(LINES));
     for round in 0..3 {
-        let children: Vec<_> = (0..20)
+        let agents: Vec<_> = (0..20)
             .map(|n| {
                 let flag = ["--connect-timeout", "--request-timeout"][n % 2];
                 enable_nth(&settings, n + 1, &[flag, &format!("{}s", round + 2)])
             })
             .collect();
-        for mut child in children {
-            assert!(child.wait().unwrap().success());
+        for agent in agents {
+            assert_eq!(agent.wait().code, Some(0));
         }
         assert!((1..=20).contains(&number_in(&settings)));
         // None has written what it had read before another's change.

@@ -16,7 +16,8 @@ use rustls::{
 
 use crate::delivery::{feed, numbered};
 use crate::source_http::{
-    Listener, TokenFile, end_with, events, free_port_everywhere, gzip, post, request, start,
+    Listener, TokenFile, end_with, events, free_address, free_port_everywhere, gzip, post, request,
+    start,
 };
 use crate::support::{Agent, Authority, Client, PATIENCE, Webhook, end, event, eventually, poll};
 
@@ -392,10 +393,8 @@ fn files_of_a_listener_that_are_not_there_yet_are_waited_for() {
         option("token-file", "tokens"),
     );
     let port = free_port_everywhere();
-    let (https, http) = (
-        format!("https:0.0.0.0:{port}"),
-        format!("http:127.0.0.1:{}", port + 1),
-    );
+    let plain = free_address();
+    let (https, http) = (format!("https:0.0.0.0:{port}"), format!("http:{plain}"));
     let source = format!("--source=stdin,{https},{http}");
     let mut agent = start(&hook, &[&source, &cert, &key, &ca, &tokens]);
     for source in [&https, &http] {
@@ -418,7 +417,7 @@ fn files_of_a_listener_that_are_not_there_yet_are_waited_for() {
     fs::write(later.join("tokens"), "Splunk test\n").unwrap();
     agent.wait_for_log(&format!("{http}: available again"));
     agent.wait_for_log(&format!("{https}: available again"));
-    let mut client = Client::connect(([127, 0, 0, 1], port + 1).into());
+    let mut client = Client::connect(plain);
     client.send(&post(&event(1))).unwrap();
     assert_eq!(client.read_answer().unwrap().0, 401, "no token");
     agent.signal(libc::SIGTERM);
@@ -454,7 +453,7 @@ fn what_a_listener_needs_is_checked_at_start() {
         log.contains("others on the network could post forged events"),
         "{log}"
     );
-    let ended = Agent::command()
+    let agent = Agent::command()
         .args([
             "run",
             "--dry-run",
@@ -465,9 +464,9 @@ fn what_a_listener_needs_is_checked_at_start() {
             &client_ca,
         ])
         .spawn();
-    ended.wait_for_log("started: ");
-    ended.signal(libc::SIGTERM);
-    assert_eq!(ended.wait().code, Some(0));
+    agent.wait_for_log("started: ");
+    agent.signal(libc::SIGTERM);
+    assert_eq!(agent.wait().code, Some(0));
 
     // Without TLS a token does, with a warning.
     let (hook, token) = (Webhook::start(), TokenFile::new("Splunk test"));

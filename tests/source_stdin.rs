@@ -363,7 +363,7 @@ fn events_that_come_one_by_one_share_a_request() {
 }
 
 #[test]
-fn an_event_waits_for_others_as_long_as_it_was_said_and_no_longer() {
+fn an_event_waits_for_others_as_long_as_it_was_said_and_then_goes_alone() {
     const AGE: Duration = Duration::from_millis(400);
     let hook = Webhook::start();
     let agent = Agent::command()
@@ -374,6 +374,7 @@ fn an_event_waits_for_others_as_long_as_it_was_said_and_no_longer() {
     let written = Instant::now();
     agent.stdin().write_all(b"{}\n").unwrap();
     let requests = hook.wait_for_requests(1);
+    assert_eq!(counts(&requests), [1]);
     assert!(
         requests[0].at - written >= AGE,
         "{:?}",

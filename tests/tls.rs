@@ -3,14 +3,16 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 
 use super::delivery::{feed, finish, lines_of, numbered, start};
-use super::support::{Agent, Answer, Authority, Webhook, eventually, server_that_says};
+use super::support::{
+    Agent, AgentCommand, Answer, Authority, BINARY, Webhook, eventually, server_that_says,
+};
 
 const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
@@ -318,29 +320,16 @@ fn a_host_without_roots_has_those_of_the_program_and_is_told_so() {
                   exec \"$@\"";
     let dir = tempfile::tempdir().unwrap();
     let run = |roots: Option<&str>| {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        command.args([env!("CARGO_BIN_EXE_s3-audit-webhook"), "run"]);
-        command.args(["--endpoint", "https://127.0.0.1:9/", "--auth-token", "T"]);
-        command.args([
-            "--no-proxy",
-            "--source=stdin",
-            "--config",
-            "/dev/null",
-            "--state-dir",
-            text(dir.path()),
-        ]);
-        command
-            .env_remove("SSL_CERT_FILE")
-            .env_remove("SSL_CERT_DIR");
+        let mut command = AgentCommand::of("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+            .args([BINARY, "run", "--source=stdin", "--config", "/dev/null"])
+            .args(["--endpoint", "https://127.0.0.1:9/", "--auth-token", "T"])
+            .args(["--no-proxy", "--state-dir", text(dir.path())]);
         if let Some(roots) = roots {
-            command.env("SSL_CERT_FILE", roots);
+            command = command.env("SSL_CERT_FILE", roots);
         }
-        let ended = command.stdin(Stdio::null()).output().unwrap();
-        (
-            ended.status.code(),
-            String::from_utf8(ended.stderr).unwrap(),
-        )
+        let ended = command.stdin(Stdio::null()).run();
+        (ended.code, ended.log)
     };
     let (code, log) = run(None);
     if log.contains("unshare:") || code == Some(77) {

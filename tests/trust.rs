@@ -13,7 +13,6 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::delivery::{feed, finish, lines_of, numbered, start};
 use super::source_http::free_address;
-use super::status::get;
 use super::support::control::Settings;
 
 use super::support::certs::provider;
@@ -208,7 +207,7 @@ fn certificates_that_expire_soon_are_logged_and_in_the_metrics() {
             && line.ends_with(" (in 5 days); renew it"),
         "{line}"
     );
-    let metrics = Metrics::parse(&get(status, "/metrics").1);
+    let metrics = Metrics::at(status);
     let name = "certificate_expiry_timestamp_seconds";
     let seconds = expiry
         .duration_since(SystemTime::UNIX_EPOCH)

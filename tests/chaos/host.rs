@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::delivery::{TOKEN, feed, finish, numbered, start};
 use crate::source_http::free_address;
-use crate::status::get;
 use crate::support::{
     Agent, Answer, Metrics, Mount, STATE_DIR, Webhook, eventually, unchanged_for,
 };
@@ -130,7 +129,7 @@ fn memory_for_the_buffer_and_16_mib_is_enough() {
     });
     // Except for the room of one more large event.
     eventually("the buffer is full", || {
-        let metrics = Metrics::parse(&get(status, "/metrics").1);
+        let metrics = Metrics::at(status);
         (metrics.value("buffered_bytes") as usize > BUFFER - (1 << 20)).then_some(())
     });
     hook.always(Answer::hang_up());

@@ -49,9 +49,9 @@ fn after_each_of_many_faults_the_account_is_right() {
             let lasting = Duration::from_millis(50 + dice.below(1500));
             fault.befall(&mut rig, lasting);
             let calm = Instant::now();
-            let limit = BACKOFF_MAX + Duration::from_secs(1);
-            // Twice that, since others may need the processors too.
-            let delivery = poll(2 * limit, || rig.books.delivery());
+            // Twice what it takes, since others may need the processors too.
+            let limit = 2 * (BACKOFF_MAX + Duration::from_secs(1));
+            let delivery = poll(limit, || rig.books.delivery());
             let took = delivery.map(|at| at.duration_since(calm));
             let scheme = if tls { "https" } else { "http" };
             eprintln!(

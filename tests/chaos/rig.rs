@@ -119,9 +119,7 @@ impl Rig {
     /// The current figures. Nothing is unaccounted for at any moment.
     #[track_caller]
     pub(super) fn metrics(&self) -> Metrics {
-        let (status, page) = get(self.status, "/metrics");
-        assert_eq!(status, 200);
-        let metrics = Metrics::parse(&page);
+        let metrics = Metrics::at(self.status);
         metrics.hold();
         metrics
     }
@@ -281,11 +279,7 @@ impl Rig {
 
 /// Renames the log once the agent has it open; `rotations` counts the rotations so far.
 pub(super) fn rotate(agent: &Agent, log: &Path, rotations: &mut usize) {
-    let is_open = || {
-        let mut open = agent.descriptors().into_iter();
-        open.any(|open| fs::read_link(open).is_ok_and(|to| to == *log))
-            .then_some(())
-    };
+    let is_open = || agent.offset(log);
     if fs::exists(log).unwrap() && poll(Duration::from_secs(2), is_open).is_some() {
         *rotations += 1;
         fs::rename(log, log.with_extension(rotations.to_string())).unwrap();

@@ -229,7 +229,7 @@ fn a_name_that_is_not_found_for_a_while_is_found_again() {
     )
     .unwrap();
     let endpoint = format!("http://webhook.test:{}/", hook.address().port());
-    let Some(mut agent) = start_seeing(&resolv_conf, "/etc/resolv.conf", &endpoint) else {
+    let Some(mut agent) = start_seeing(&resolv_conf, "/etc/resolv.conf", &endpoint, &[]) else {
         return;
     };
     let mut input = agent.take_stdin();

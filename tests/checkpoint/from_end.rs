@@ -1,12 +1,10 @@
 //! `--file-start end`: where the end is, and what that can cost.
 
 use std::fs;
-use std::thread;
-use std::time::Duration;
 
 use crate::source_http::free_address;
 use crate::status::get;
-use crate::support::{Files, eventually};
+use crate::support::{Files, Metrics, eventually};
 
 use super::{end, kill, lines, rotate_by_renaming};
 
@@ -82,20 +80,21 @@ fn the_end_is_that_of_the_start_however_late_the_state_directory_comes() {
 #[test]
 fn from_the_end_without_a_checkpoint_means_each_start() {
     let story = Files::new();
-    let options = ["--file-start=end", "--dry-run"];
+    let status = free_address();
+    let page = format!("--status-listen={status}");
+    let options = ["--file-start=end", "--dry-run", &page];
     for last in [2, 4] {
         story.write("audit.log", [last - 1]);
         let agent = story.command("audit.log", &options).spawn();
-        let descriptors = format!("/proc/{}/fd", agent.id());
+        agent.wait_for_log("started: ");
+        // After the first look, at which it is decided where it begins, the source says how far it is behind.
         eventually("it has looked into the file", || {
-            let open = fs::read_dir(&descriptors).unwrap().flatten();
-            let path = story.path("audit.log").canonicalize().unwrap();
-            open.into_iter()
-                .any(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))
+            let figures = Metrics::at(status).0;
+            figures
+                .contains_key("s3_audit_webhook_source_lag_bytes")
                 .then_some(())
         });
-        // Where it begins is decided right after it was opened.
-        thread::sleep(Duration::from_millis(50));
+        assert!(agent.offset(&story.path("audit.log")).is_some());
         story.write("audit.log", [last]);
         eventually("the new one is printed", || {
             (agent.stdout() == lines([last]).replace(' ', "")).then_some(())

@@ -143,7 +143,7 @@ fn a_webhook_that_returns_under_another_address_is_found_again() {
     };
     name_is_at(&old);
     let endpoint = format!("http://webhook.test:{port}/");
-    let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint) else {
+    let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &[]) else {
         return;
     };
     let mut input = agent.take_stdin();

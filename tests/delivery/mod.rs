@@ -96,7 +96,12 @@ pub(crate) fn lines_of<'a>(level: &str, log: &'a str) -> Vec<&'a str> {
 
 /// An agent that sees `file` where others see `place`, such as `/etc/hosts`; none where nobody may mount in a namespace
 /// of his own.
-pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<Agent> {
+pub(crate) fn start_seeing(
+    file: &Path,
+    place: &str,
+    endpoint: &str,
+    more: &[&str],
+) -> Option<Agent> {
     let unshare = |script: &str| {
         AgentCommand::of("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
@@ -112,6 +117,7 @@ pub(crate) fn start_seeing(file: &Path, place: &str, endpoint: &str) -> Option<A
         .args(["run", "--endpoint", endpoint, "--auth-token", TOKEN])
         .args(["--batch-age=0", "--backoff-min=5ms", "--backoff-max=20ms"])
         .args(["--shutdown-timeout=300ms", "--no-proxy"])
+        .args(more)
         .env(STATE_DIR, file.parent().unwrap());
     Some(agent.spawn())
 }

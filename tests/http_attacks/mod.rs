@@ -11,20 +11,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::source_http::request;
 use crate::support::{Client, Metrics};
 
 const HALF_A_HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nX: ";
 
-/// The figures at the status page's address.
-fn metrics(address: SocketAddr) -> Metrics {
-    let mut client = Client::connect(address);
-    client.send(&request("GET /metrics", b"")).unwrap();
-    Metrics::parse(&client.read_answer().unwrap().1)
-}
-
 /// Requests of a source that were refused, by reason.
-fn refused(metrics: &Metrics, source: &str) -> Vec<(String, u64)> {
+pub(crate) fn refused(metrics: &Metrics, source: &str) -> Vec<(String, u64)> {
     let Some(family) = metrics.0.get("s3_audit_webhook_requests_refused_total") else {
         return Vec::new();
     };

@@ -4,9 +4,9 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::source_http::{Listener, TokenFile, ask, free_address, post, request, success};
-use crate::support::poll;
+use crate::support::{Metrics, poll};
 
-use super::{HALF_A_HEAD, metrics, refused};
+use super::{HALF_A_HEAD, refused};
 
 #[test]
 fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sent() {
@@ -126,7 +126,7 @@ fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sen
     let expected: Vec<_> = expected.into_iter().collect();
     let mut found = Vec::new();
     let mut counted = || {
-        found = refused(&metrics(status), &source);
+        found = refused(&Metrics::at(status), &source);
         found.sort();
         found == expected
     };

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::source_http::{Listener, TokenFile, free_address, request};
-use crate::support::{PATIENCE, event, poll, unchanged_for};
+use crate::support::{Metrics, PATIENCE, event, poll, unchanged_for};
 
-use super::{connect_from, metrics, refused};
+use super::{connect_from, refused};
 
 /// Asks for ever what needs no token, and reads no answer; connects again when its connection ends. Counts what it sends.
 fn ask_and_never_read(address: SocketAddr, sent: &AtomicUsize, stop: &AtomicBool) {
@@ -71,7 +71,7 @@ fn a_client_that_does_not_read_its_answers_in_time_is_logged_and_counted() {
     let refused = thread::scope(|scope| {
         scope.spawn(|| ask_and_never_read(listener.address, &sent, &stop));
         let refused = poll(PATIENCE, || {
-            let refused = refused(&metrics(status), &source);
+            let refused = refused(&Metrics::at(status), &source);
             (!refused.is_empty()).then_some(refused)
         });
         stop.store(true, Ordering::Relaxed);

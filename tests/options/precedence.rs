@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -47,6 +48,37 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file_for_every_option_in_the_he
         assert_eq!(code, Some(0), "{variable} over the file:\n{log}");
         let (code, _, log) = row.run(Some(flag.clone()), &[config, (&variable, bad)]);
         assert_eq!(code, Some(0), "{flag} over both:\n{log}");
+    }
+}
+
+/// Any directory will do, so which one has won shows only where the agent writes.
+#[test]
+fn a_directory_is_the_flags_or_else_the_variables_or_else_the_files() {
+    let dir = TempDir::new().unwrap();
+    let rows = options(dir.path());
+    let file = dir.path().join("webhook.env");
+    for row in rows.iter().filter(|row| row.flag.ends_with("-dir")) {
+        let variable = variable(row.flag);
+        let places = ["of-flag", "of-variable", "of-file"];
+        let places = places.map(|name| format!("{}/{name}", dir.path().display()));
+        let [of_flag, of_variable, of_file] = &places;
+        fs::write(&file, format!("{variable}='{of_file}'\n")).unwrap();
+        let config = ("S3_AUDIT_WEBHOOK_CONFIG", file.to_str().unwrap());
+        // Without a size there is no spool.
+        let size = ("S3_AUDIT_WEBHOOK_SPOOL_BYTES", "1MiB");
+        let all = [config, size, (&*variable, &**of_variable)];
+        for (flag, env, used) in [
+            (None, &all[..2], of_file),
+            (None, &all, of_variable),
+            (Some(row.as_flag(of_flag)), &all, of_flag),
+        ] {
+            let (code, _, log) = row.run(flag, env);
+            assert_eq!(code, Some(0), "{log}");
+            for place in &places {
+                assert_eq!(Path::new(place).exists(), place == used, "{place}: {log}");
+            }
+            fs::remove_dir_all(used).unwrap();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::{Agent, STATE_DIR, Webhook};
+use crate::support::{Agent, Webhook};
 
 use super::rows::options;
 use super::{NOWHERE, TOKEN, refusal, run, variable};
@@ -233,7 +233,7 @@ fn what_an_option_names_and_is_not_there_is_waited_for() {
             let token =
                 (!options.contains("--auth-token")).then(|| format!("--auth-token={TOKEN}"));
             let endpoint = "--endpoint=https://127.0.0.1:9/";
-            let agent = Agent::command().without(STATE_DIR).args(["run", endpoint]);
+            let agent = Agent::command().args(["run", endpoint]);
             let agent = agent.args(options.lines()).args(token).spawn();
             agent.wait_for_log("started: ");
             agent.signal(libc::SIGTERM);

@@ -8,7 +8,7 @@ mod waiting;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -99,20 +99,8 @@ fn start(hook: &Webhook, sources: &[&str], options: &[&str]) -> Agent {
 fn wait_until_read(agent: &Agent, log: &Log) {
     let size = log.path().metadata().unwrap().len();
     eventually("the agent has read the whole file", || {
-        (offset(agent, &log.path()) == Some(size)).then_some(())
+        (agent.offset(&log.path()) == Some(size)).then_some(())
     });
-}
-
-/// How far the agent has read a file that it has open.
-fn offset(agent: &Agent, path: &Path) -> Option<u64> {
-    let path = path.canonicalize().ok()?;
-    let process = PathBuf::from(format!("/proc/{}", agent.id()));
-    let mut open = fs::read_dir(process.join("fd")).unwrap().flatten();
-    let open = open.find(|open| fs::read_link(open.path()).is_ok_and(|to| to == path))?;
-    let info = fs::read_to_string(process.join("fdinfo").join(open.file_name())).unwrap();
-    info.lines()
-        .find_map(|line| line.strip_prefix("pos:"))
-        .and_then(|offset| offset.trim().parse().ok())
 }
 
 /// Each event up to the last has arrived once. After an outage they come in whatever order the sender finds best.

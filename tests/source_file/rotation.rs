@@ -3,13 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{
-    Agent, Answer, Webhook, assert_arrive, end, end_without_loss, event, eventually,
-};
+use crate::support::{Answer, Webhook, assert_arrive, end, end_without_loss, event, eventually};
 
 use super::{Log, append_to, assert_all_arrive, start, wait_until_read};
 
@@ -132,8 +129,6 @@ fn a_file_that_was_removed_is_read_when_it_is_made_anew() {
     end_without_loss(agent, &hook);
 }
 
-/// What can be promised of rotation: a file is read to its end if it was the log when the agent looked. So the server in
-/// this test writes without a pause and rotates as soon as the webhook has an event of the file at hand.
 #[test]
 fn the_target_of_a_link_is_read_to_its_end_when_the_link_moves() {
     let hook = Webhook::start();
@@ -161,6 +156,8 @@ fn the_target_of_a_link_is_read_to_its_end_when_the_link_moves() {
     end_without_loss(agent, &hook);
 }
 
+/// What can be promised of rotation: a file is read to its end if it was the log when the agent looked. So the server in
+/// this test writes without a pause and rotates as soon as the webhook has an event of the file at hand.
 #[test]
 fn no_event_is_lost_or_doubled_over_many_rotations() {
     const ROTATIONS: usize = 40;
@@ -196,18 +193,6 @@ fn no_event_is_lost_or_doubled_over_many_rotations() {
     end_without_loss(agent, &hook);
 }
 
-/// Waits until the agent has the file that is at this path now.
-fn wait_until_open(agent: &Agent, path: &Path) {
-    let descriptors = format!("/proc/{}/fd", agent.id());
-    eventually("the agent opens the file", || {
-        fs::read_dir(&descriptors)
-            .unwrap()
-            .flatten()
-            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|open| open == path))
-            .then_some(())
-    });
-}
-
 #[test]
 fn a_file_that_is_rotated_twice_while_the_webhook_is_away_is_read_whole() {
     let hook = Webhook::start();
@@ -217,7 +202,7 @@ fn a_file_that_is_rotated_twice_while_the_webhook_is_away_is_read_whole() {
     let mut numbers = 1..;
     for _ in 1..=3 {
         log.write_events(numbers.by_ref().take(100));
-        wait_until_open(&agent, &log.path());
+        eventually("the agent opens the file", || agent.offset(&log.path()));
         log.rename();
         log.reopen();
     }

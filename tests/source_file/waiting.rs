@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Agent, Webhook, assert_arrive, end, end_without_loss};
 
-use super::{Log, assert_all_arrive, offset, start};
+use super::{Log, assert_all_arrive, start};
 
 #[test]
 fn a_file_waits_while_the_webhook_is_away_and_loses_nothing() {
@@ -18,7 +18,7 @@ fn a_file_waits_while_the_webhook_is_away_and_loses_nothing() {
 
     let agent = start(&hook, &[&log.source()], &["--buffer-events", "100"]);
     agent.wait_for_nth_log(2, "delivery failing for");
-    assert!(offset(&agent, &log.path()).unwrap() < size);
+    assert!(agent.offset(&log.path()).unwrap() < size);
     // The server does not notice.
     log.write_events(20_001..=20_100);
 

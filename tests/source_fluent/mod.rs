@@ -7,7 +7,7 @@ mod messages;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::source_http::free_address;
-use crate::support::eventually;
+use crate::support::wait_until_read;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,16 +102,10 @@ impl Weed {
         self.expect_ack("p8n9gmxTQVC8/nh2wlKKeQ==");
     }
 
-    /// Waits until the agent has read all that was sent (over a unix socket).
+    /// Waits until the agent has read all that was sent.
+    #[track_caller]
     pub(crate) fn wait_until_read(&self) {
-        eventually("the agent reads", || {
-            let mut unread = 0;
-            let socket = self.0.as_fd().as_raw_fd();
-            // SAFETY: the descriptor is borrowed from an open socket, and TIOCOUTQ writes one int.
-            let done = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut unread) };
-            assert_eq!(done, 0);
-            (unread == 0).then_some(())
-        });
+        wait_until_read(&self.0.as_fd());
     }
 }
 

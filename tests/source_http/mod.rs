@@ -45,7 +45,8 @@ pub(crate) fn free_port_everywhere() -> u16 {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(next < 100, "no port is free");
         let port = of_process + next;
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            shut_down(listener);
             return port;
         }
     }
@@ -55,10 +56,14 @@ pub(crate) fn free_port_everywhere() -> u16 {
 pub(crate) fn free_port(ip: Ipv4Addr) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    // Closing would not free the port while another test is between the fork and the exec of a child, which has a copy of
-    // every descriptor for that long.
-    let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
+    shut_down(listener);
     address
+}
+
+/// Closing would not free the port while another test is between the fork and the exec of a child, which has a copy of
+/// every descriptor for that long.
+fn shut_down(listener: TcpListener) {
+    let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
 }
 
 /// Starts an agent that sends soon and tries again soon, and waits until it listens.

@@ -9,10 +9,10 @@ use std::{fs, thread};
 
 use crate::support::{
     AgentCommand, BINARY, Webhook, arrived, assert_arrive, end, end_without_loss, event,
-    eventually, wait_for_end,
+    eventually, wait_for_end, wait_until_read,
 };
 
-use super::{PATIENT, Place, patient, start, wait_until_read};
+use super::{PATIENT, Place, patient, start};
 
 /// An S3 server that does with its audit socket what Ceph RGW does.
 struct Gateway<'a> {

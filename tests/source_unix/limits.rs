@@ -1,12 +1,14 @@
 //! Limits of memory, time and descriptors, however many writers there are.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::thread;
+use std::time::Instant;
 
-use crate::support::{Agent, Webhook, assert_arrive, end, end_without_loss, event, eventually};
+use crate::support::{
+    Webhook, assert_arrive, end, end_without_loss, event, eventually, wait_until_read,
+};
 
-use super::{Place, start, wait_until_read};
+use super::{Place, start};
 
 /// So many descriptors are kept from writers.
 const KEPT: usize = 16;
@@ -160,12 +162,13 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
     assert_arrive(&hook, 1..=3);
 
     // Those that are connected are served on, and the agent does not spin.
-    let (since, before) = (Instant::now(), cpu_time(&agent));
+    let cpu_seconds = || agent.activity().unwrap().0;
+    let (since, before) = (Instant::now(), cpu_seconds());
     agent.wait_for_nth_log(6, "still unavailable after");
     first.write_all(event(7).as_bytes()).unwrap();
     assert_arrive(&hook, [1, 2, 3, 7]);
-    let (elapsed, used) = (since.elapsed(), cpu_time(&agent) - before);
-    assert!(used < elapsed / 2, "{used:?} of {elapsed:?}");
+    let (elapsed, used) = (since.elapsed().as_secs_f64(), cpu_seconds() - before);
+    assert!(used < elapsed / 2.0, "{used} s of {elapsed} s");
 
     // Where writers go, others find room.
     drop(writers.drain(..2));
@@ -190,17 +193,4 @@ fn waiting_writers_leave_the_webhook_its_descriptors() {
     writers[0].write_all(event(1).as_bytes()).unwrap();
     assert_arrive(&hook, [1]);
     end_without_loss(agent, &hook);
-}
-
-/// The processor time that it has used so far.
-fn cpu_time(agent: &Agent) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.id())).unwrap();
-    // Behind the name, which may hold anything; utime and stime in hundredths of a second.
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<u64>().unwrap());
-    Duration::from_millis(ticks.sum::<u64>() * 10)
 }

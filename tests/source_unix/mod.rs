@@ -6,7 +6,6 @@ mod limits;
 mod socket_file;
 mod writers;
 
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,17 +53,6 @@ fn patient(socket: UnixStream) -> UnixStream {
     let limit = Some(Duration::from_secs(60));
     socket.set_write_timeout(limit).unwrap();
     socket
-}
-
-/// Waits until the other side has read all that was written.
-fn wait_until_read(socket: &UnixStream) {
-    eventually("the agent reads", || {
-        let mut unread = 0;
-        // SAFETY: the descriptor is open for as long as `socket` is borrowed, and TIOCOUTQ writes one int.
-        let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
-        assert_eq!(done, 0);
-        (unread == 0).then_some(())
-    });
 }
 
 fn start(hook: &Webhook, options: &[&str]) -> Agent {

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::support::{Webhook, arrived, assert_arrive, end, end_without_loss, event, wait_for_end};
+use crate::support::{
+    Webhook, arrived, assert_arrive, end, end_without_loss, event, wait_for_end, wait_until_read,
+};
 
-use super::{PATIENT, Place, start, wait_until_read};
+use super::{PATIENT, Place, start};
 
 #[test]
 fn any_number_of_writers_may_write_at_once_and_each_ones_order_is_kept() {

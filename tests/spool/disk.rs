@@ -149,7 +149,6 @@ fn a_sync_that_fails_is_final_for_its_segment_and_costs_nothing() {
         });
         assert_eq!(host.post(&lines(11..12)), 200);
         assert!(host.segments().len() >= 2, "{:?}", host.segments());
-        println!("{mode}: {:?} {}", host.segments(), agent.log());
         kill_and_serve(agent, &host.hook);
         let agent = faulty.start(&[]);
         // What was refused may be there all the same.

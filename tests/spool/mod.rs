@@ -70,11 +70,7 @@ impl Host {
     }
 
     fn metrics(&self) -> Metrics {
-        let mut client = Client::connect(self.status);
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        client.send(request).unwrap();
-        let page = client.read_to_end().unwrap();
-        Metrics::parse(page.split_once("\r\n\r\n").unwrap().1)
+        Metrics::at(self.status)
     }
 
     /// Whether nothing waits to be delivered. At no moment is an event unaccounted for.

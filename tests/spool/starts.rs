@@ -125,8 +125,21 @@ fn a_start_reads_no_more_of_a_large_backlog_than_of_a_small_one() {
     let host = Host::new();
     let count = filled(&host);
     let segments = host.segments();
-    let (first, last) = (&segments[0], segments.last().unwrap());
-    // Ten GiB between both, which nobody has to read before the first event is delivered.
+    // What a start reads up to its first request. The buffer has room for no more than that one.
+    let read = |request: usize| {
+        let agent = host.start(&["--spool-bytes=20GiB", "--buffer-events=100"]);
+        let recovered = format!("({count} events recovered)");
+        assert!(agent.log().contains(&recovered), "{}", agent.log());
+        let requests = host.hook.wait_for_requests(request);
+        assert!(requests[request - 1].contains(&event(0)));
+        let io = fs::read_to_string(format!("/proc/{}/io", agent.id())).unwrap();
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        (agent, read.unwrap().parse::<u64>().unwrap())
+    };
+    host.hook.hold();
+    let (agent, of_few) = read(1);
+    kill(agent);
+    // Ten GiB between the first and the last, which nobody has to read before the first event is delivered.
     let name = |path: &Path| {
         path.file_stem()
             .unwrap()
@@ -145,15 +158,8 @@ fn a_start_reads_no_more_of_a_large_backlog_than_of_a_small_one() {
             .unwrap();
         file.set_len(16 << 20).unwrap();
     }
-    let _ = (first, last);
-    let agent = host.start(&["--spool-bytes=20GiB"]);
-    assert!(
-        agent.log().contains(&format!("({count} events recovered)")),
-        "{}",
-        agent.log()
-    );
-    let request = host.hook.wait_for_requests(1).remove(0);
-    assert!(request.contains(&event(0)));
+    let (agent, of_many) = read(2);
+    assert!(of_many < of_few + (1 << 20), "{of_many} bytes, {of_few}");
     assert!(host.metrics().value("spool_bytes") > 10 << 30);
     assert!(agent.peak_kib() < 64 << 10, "{} KiB", agent.peak_kib());
     kill(agent);

@@ -271,14 +271,12 @@ impl Agent {
                 self.log()
             );
         };
-        let took = self.process.started.elapsed();
         self.stdout.wait_for_end();
         self.stderr.wait_for_end();
         Ended {
             code: status.code(),
             log: self.log(),
             stdout: self.stdout.bytes(),
-            took,
         }
     }
 }
@@ -288,11 +286,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn wait_until_running(&self) {
         eventually("the thread for signals", || {
-            let tasks = self.tasks().unwrap();
-            let mut names = tasks
-                .iter()
-                .flat_map(|task| fs::read_to_string(task.join("comm")));
-            names.any(|name| name.trim() == "signals").then_some(())
+            self.has_thread("signals").then_some(())
         });
     }
 }
@@ -320,8 +314,6 @@ pub(crate) struct Ended {
     pub(crate) log: String,
     /// Everything that it wrote to stdout.
     pub(crate) stdout: Vec<u8>,
-    /// How long it ran.
-    pub(crate) took: Duration,
 }
 
 impl Ended {

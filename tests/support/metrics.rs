@@ -1,6 +1,9 @@
 //! The status page's figures.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Client;
 
 /// A page in Prometheus' text format, read as strictly as its description allows.
 #[derive(Debug)]
@@ -16,6 +19,17 @@ pub(crate) struct Family {
 }
 
 impl Metrics {
+    /// The page that an agent serves at this address.
+    #[track_caller]
+    pub(crate) fn at(status: SocketAddr) -> Self {
+        let mut client = Client::connect(status);
+        let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(request).unwrap();
+        let (status, page) = client.read_answer().unwrap();
+        assert_eq!(status, 200, "{page}");
+        Self::parse(&page)
+    }
+
     #[track_caller]
     pub(crate) fn parse(page: &str) -> Self {
         assert!(

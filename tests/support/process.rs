@@ -124,6 +124,17 @@ impl Process {
         open.flatten().map(|open| open.path()).collect()
     }
 
+    /// How far it has read this file; none if it does not have it open.
+    pub(crate) fn offset(&self, path: &Path) -> Option<u64> {
+        let path = path.canonicalize().ok()?;
+        let mut open = self.descriptors().into_iter();
+        let open = open.find(|open| fs::read_link(open).is_ok_and(|to| to == path))?;
+        let info = format!("/proc/{}/fdinfo", self.id());
+        let info = fs::read_to_string(Path::new(&info).join(open.file_name()?)).ok()?;
+        let mut offsets = info.lines().filter_map(|line| line.strip_prefix("pos:"));
+        offsets.next()?.trim().parse().ok()
+    }
+
     /// Leaves it this many more descriptors, as `prlimit --nofile` does. Returns the limit.
     pub(crate) fn leave_descriptors(&self, count: usize) -> u64 {
         // The limit applies to their numbers.
@@ -152,12 +163,23 @@ impl Process {
         Ok((seconds, waits))
     }
 
+    /// Its threads with this name.
+    fn named(&self, thread: &str) -> Vec<PathBuf> {
+        let mut tasks = self.tasks().unwrap();
+        tasks.retain(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread)
+        });
+        tasks
+    }
+
+    /// Whether it has a thread with this name.
+    pub(crate) fn has_thread(&self, thread: &str) -> bool {
+        !self.named(thread).is_empty()
+    }
+
     /// Seconds on a CPU so far of its threads with this name.
     pub(crate) fn seconds_of(&self, thread: &str) -> f64 {
-        let has_name = |task: &PathBuf| {
-            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread)
-        };
-        let tasks = self.tasks().unwrap().into_iter().filter(has_name);
+        let tasks = self.named(thread).into_iter();
         tasks.map(|task| seconds_of(&task).unwrap()).sum()
     }
 
@@ -217,6 +239,19 @@ fn seconds_of(task: &Path) -> io::Result<f64> {
     let scheduled = fs::read_to_string(task.join("schedstat"))?;
     let nanoseconds = scheduled.split(' ').next().map(str::parse::<f64>);
     Ok(nanoseconds.and_then(Result::ok).unwrap_or_default() / 1e9)
+}
+
+/// Raises this process's limit of open descriptors to the highest that it may set, and returns that.
+pub(crate) fn raise_descriptor_limit() -> usize {
+    s3_audit_webhook::sys::descriptors::raise_limit();
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live rlimit, which the call fills.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(done, 0);
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// The CPU seconds of all children that have ended and were waited for.

@@ -8,7 +8,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::source_http::free_address;
-use crate::status::get;
 use crate::support::{Agent, Answer, Metrics, Webhook, arrived, end, poll, within};
 
 use super::{PATIENCE, SELDOM, agent, feed, trail_file, verify};
@@ -238,7 +237,7 @@ fn show_and_metrics_know_the_trail_and_without_it_nothing_does() {
     let listen = format!("--status-listen={status}");
     let agent = agent(&hook, dir.path(), &[&listen]).spawn();
     wait_for(&hook, "checkpoint", |_| true);
-    let metrics = || Metrics::parse(&get(status, "/metrics").1);
+    let metrics = || Metrics::at(status);
     within(PATIENCE, "the records are delivered", || {
         metrics().value("trail_pending_records") <= 1
     });
@@ -294,7 +293,7 @@ fn clocks_that_differ_are_reported() {
         line.contains(" behind this host's clock; fix: synchronise the clocks, as by NTP"),
         "{line}"
     );
-    let metrics = Metrics::parse(&get(status, "/metrics").1);
+    let metrics = Metrics::at(status);
     let skews = &metrics.0["s3_audit_webhook_clock_skew_seconds"].samples;
     let year = 365 * 86_400;
     assert!(

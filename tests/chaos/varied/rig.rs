@@ -117,9 +117,7 @@ impl Rig {
         if fault.host == Host::Stopped {
             self.agent.signal(libc::SIGCONT);
         }
-        if is_killed {
-            self.kill();
-        }
+        let is_killed = is_killed && self.kill();
         std::thread::sleep(lasting / 2);
         if fault.host == Host::NoDescriptors {
             self.agent.leave_descriptors(500);
@@ -140,16 +138,19 @@ impl Rig {
         format!("{fault} at {which} of {count} for {lasting:?}{kill}")
     }
 
-    /// kill -9, and the next start.
-    fn kill(&mut self) {
-        // Until its first checkpoint, an agent does not know of a file that was renamed.
+    /// kill -9, and the next start. Not before the first checkpoint, for which a fault may leave no descriptor: until then
+    /// an agent does not know of a file that was renamed.
+    fn kill(&mut self) -> bool {
         let dir = self.dir.path();
         let is_checkpoint = |path: PathBuf| path.extension().is_some_and(|it| it == "checkpoint");
-        poll(Duration::from_secs(2), || {
+        let found = poll(Duration::from_secs(2), || {
             let mut files = fs::read_dir(dir).unwrap();
             let is_there = files.any(|file| is_checkpoint(file.unwrap().path()));
             is_there.then_some(())
         });
+        if found.is_none() {
+            return false;
+        }
         self.agent.kill();
         self.was_killed = true;
         self.agent = spawn(
@@ -159,13 +160,12 @@ impl Rig {
             self.status,
             &self.dir,
         );
+        true
     }
 
     /// The current figures. Nothing is unaccounted for at any moment.
     fn metrics(&self) -> Metrics {
-        let (status, page) = get(self.status, "/metrics");
-        assert_eq!(status, 200);
-        let metrics = Metrics::parse(&page);
+        let metrics = Metrics::at(self.status);
         metrics.hold();
         metrics
     }
