@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Agent, Answer, Client, Webhook, arrived, end, event, eventually, within};
 
@@ -236,14 +236,18 @@ fn many_clients_keep_their_connections_and_take_few_threads() {
     for (number, client) in (4 * CLIENTS..).zip(&mut clients) {
         client.send(&post(&event(number))).unwrap();
     }
+    let ending = Instant::now();
     listener.agent.signal(libc::SIGTERM);
     let answers = clients.iter_mut().map(Client::read_answer);
-    let taken = answers
+    let answered = answers
         .filter(|answer| answer.as_ref().is_ok_and(|(status, _)| *status == 200))
         .count();
+    // Half a second is for the answers to what was taken. A busy machine may take longer: then clients send again.
+    let is_late = ending.elapsed() > Duration::from_millis(400);
     let balance = listener.end_told();
-    assert!(taken > 0);
-    assert_eq!(balance.received, (4 * CLIENTS + taken) as u64);
+    assert!(answered > 0);
+    let least = (4 * CLIENTS + answered) as u64;
+    assert!(balance.received == least || is_late && balance.received > least);
     assert_eq!(balance.dropped, 0);
 }
 
