@@ -153,11 +153,8 @@ fn patient() -> Delivery {
 }
 
 /// These are in flight.
-fn sent(delivery: &mut Delivery, attempt: Attempt) -> Box<Flight> {
-    match delivery.send(attempt.into(), 0, (Some(0), None), Instant::now()) {
-        Step::Send(flight) => flight,
-        step => panic!("{step:?}"),
-    }
+fn launch(delivery: &mut Delivery, attempt: Attempt) -> Box<Flight> {
+    sent(delivery.send(attempt.into(), 0, (Some(0), None), Instant::now()))
 }
 
 /// If it is suspicious, others passed between its failures.
@@ -182,7 +179,7 @@ fn a_wait_that_is_asked_for_is_that_of_the_body_if_others_pass_and_it_may_be_to_
             others_pass(&mut delivery);
         }
         let attempt = after_failures(Attempt::from(events(3)), is_suspicious);
-        let flight = sent(&mut delivery, attempt);
+        let flight = launch(&mut delivery, attempt);
         let error = DeliveryError {
             is_overload,
             retry_after: Some(MAX),
@@ -211,7 +208,7 @@ fn what_failed_rests_for_the_longer_of_two_times() {
     ] {
         let (mut delivery, now) = (patient(), Instant::now());
         others_pass(&mut delivery);
-        let flight = sent(&mut delivery, Attempt::from(events(3)));
+        let flight = launch(&mut delivery, Attempt::from(events(3)));
         let error = DeliveryError {
             retry_after: asked.map(|asked| second * asked),
             ..error("no")
@@ -260,7 +257,7 @@ fn an_event_that_fails_alone_is_set_aside_if_others_passed_since_or_between_its_
             others_pass(&mut delivery);
         }
         let attempt = after_failures(event(0), is_suspicious);
-        let mut flight = sent(&mut delivery, attempt);
+        let mut flight = launch(&mut delivery, attempt);
         if is_suspect {
             delivery.set_aside(None, event(0), "no", now);
             flight.suspect = delivery.suspects.pop_front();
@@ -294,7 +291,7 @@ fn a_suspect_is_tried_as_soon_as_others_pass_unless_it_was_to_wait() {
     ] {
         let (mut delivery, now) = (patient(), Instant::now());
         others_pass(&mut delivery);
-        let flight = sent(&mut delivery, after_failures(event(0), true));
+        let flight = launch(&mut delivery, after_failures(event(0), true));
         let error = DeliveryError {
             is_overload,
             retry_after: asked,
@@ -317,9 +314,7 @@ fn an_event_whose_failures_can_not_be_chance_is_rejected_at_the_last_of_them() {
         let suspect = &mut delivery.suspects[0];
         (suspect.attempt.failures, suspect.failed_twice) = (failures, true);
         let flight = delivery.suspects.pop_front().unwrap().into();
-        let Step::Send(flight) = delivery.send(flight, 0, (Some(0), None), now) else {
-            panic!()
-        };
+        let flight = sent(delivery.send(flight, 0, (Some(0), None), now));
         let effects = delivery.on(flight, failed(Cause::Answer), QUICK, now);
         let rejected = effects.iter().any(|it| matches!(it, Effect::Rejected(..)));
         assert_eq!(rejected, is_rejected, "{failures}");
@@ -382,7 +377,7 @@ fn the_size_of_bodies_is_not_to_blame_if_an_event_fails_alone() {
         let mut delivery = delivery();
         let before = delivery.size.learned_limit();
         delivery.size.failed(100, false);
-        let flight = sent(&mut delivery, Attempt::from(events(count)));
+        let flight = launch(&mut delivery, Attempt::from(events(count)));
         delivery.on(flight, failed(Cause::Answer), QUICK, Instant::now());
         delivery.size.calm();
         let is_as_before = delivery.size.learned_limit() == before;
@@ -400,7 +395,7 @@ fn what_has_failed_is_next_unless_it_is_one_event_and_all_are_one_if_nothing_pas
         (3, 2, &[(0, 4)]),
     ] {
         let mut delivery = delivery();
-        let flight = sent(&mut delivery, Attempt::from(events(count)));
+        let flight = launch(&mut delivery, Attempt::from(events(count)));
         delivery.retry.push_back(event(9));
         delivery.failed_in_a_row = row - 1;
         delivery.on(flight, failed(Cause::Answer), QUICK, Instant::now());

@@ -19,13 +19,6 @@ fn of(connections: usize) -> Delivery {
     })
 }
 
-fn sent(step: Step) -> Box<Flight> {
-    match step {
-        Step::Send(flight) => flight,
-        step => panic!("{step:?}"),
-    }
-}
-
 #[test]
 fn after_a_failure_one_sender_waits_or_all_and_not_for_long_at_the_end() {
     let hurry = Duration::from_millis(100);

@@ -67,6 +67,14 @@ fn terms() -> Terms {
     }
 }
 
+/// What is to be sent.
+fn sent(step: Step) -> Box<Flight> {
+    match step {
+        Step::Send(flight) => flight,
+        step => panic!("{step:?}"),
+    }
+}
+
 /// So many events, numbered from 0.
 fn events(count: usize) -> Batch {
     Batch::of(&b"{}\n".repeat(count))

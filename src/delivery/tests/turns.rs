@@ -87,9 +87,7 @@ fn a_control_might_have_held_a_suspect_and_holds_none() {
         } else {
             event(1).into()
         };
-        let Step::Send(flight) = delivery.send(flight, 0, (Some(0), None), now) else {
-            panic!()
-        };
+        let flight = sent(delivery.send(flight, 0, (Some(0), None), now));
         assert_eq!(flight.launch.is_control, is_control, "{might} {holds}");
     }
 }
@@ -117,9 +115,7 @@ fn what_is_sent_is_a_control_only_if_chance_might_have_chosen_a_suspect() {
         delivery.launches = launches;
         let is_controls = delivery.is_controls_turn();
         assert_eq!(is_controls, draw(launches, 2) != 0);
-        let Step::Send(flight) = delivery.send(event(1).into(), 0, (Some(0), None), now) else {
-            panic!()
-        };
+        let flight = sent(delivery.send(event(1).into(), 0, (Some(0), None), now));
         assert_eq!(
             flight.launch.is_control, is_controls,
             "the same draw decides"
@@ -247,9 +243,7 @@ fn failures_of_suspects_are_counted_until_another_request_passes() {
         }
         for count in 1..3 {
             let later = now + MAX * count;
-            let Step::Send(flight) = delivery.next(0, later) else {
-                panic!()
-            };
+            let flight = sent(delivery.next(0, later));
             delivery.on(flight, failed(Cause::Answer), QUICK, later);
             let expected = if is_suspect { count } else { 0 };
             assert_eq!(delivery.suspects_failed, expected, "{count}");
@@ -267,9 +261,7 @@ fn a_suspects_failure_is_counted_with_an_answer_for_all_with_one_for_each_event_
     ] {
         let (mut delivery, now) = (delivery(), Instant::now());
         delivery.set_aside(None, event(0), "no", now);
-        let Step::Send(flight) = delivery.next(0, now + MAX) else {
-            panic!()
-        };
+        let flight = sent(delivery.next(0, now + MAX));
         let place = format!("{outcome:?}");
         delivery.on(flight, outcome, QUICK, now + MAX);
         assert_eq!(delivery.suspects_failed, 1, "{place}");
