@@ -35,8 +35,8 @@ struct Name {
 impl Name {
     /// Whether a header has this name: then it may also be in a text, as `Cookie: …`.
     fn is_header(&self) -> bool {
-        let is_header = self.text.starts_with(b"x-") || self.text.ends_with(b"cookie");
-        self.kind == Kind::Authorization || is_header
+        let endings = [&b"cookie"[..], b"authorization"];
+        self.text.starts_with(b"x-") || endings.iter().any(|end| self.text.ends_with(end))
     }
 }
 
@@ -49,7 +49,7 @@ const TOKEN: Kind = Kind::Parameter(b"\"&?,;|}<>\\");
 const ANY: Kind = Kind::Parameter(b"\"&");
 
 /// What `--redact s3` masks.
-const S3: [(&str, Kind); 28] = [
+pub(super) const S3: [(&str, Kind); 29] = [
     ("authorization", Kind::Authorization),
     ("proxy-authorization", Kind::Authorization),
     ("signature", TOKEN),
@@ -60,6 +60,8 @@ const S3: [(&str, Kind); 28] = [
     ("x-amz-s3session-token", TOKEN),
     ("sessiontoken", TOKEN),
     ("webidentitytoken", TOKEN),
+    // MinIO takes it beside the one before.
+    ("webidentityaccesstoken", TOKEN),
     ("samlassertion", TOKEN),
     ("ldappassword", ANY),
     ("token", ANY),
@@ -93,14 +95,25 @@ impl Redactor {
     /// Masks the values of members with one of these names, and, if `s3` is set, all that is secret in S3 events.
     /// `None` if there is nothing to mask.
     pub fn new<'a>(s3: bool, fields: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let fields = fields.into_iter().map(|field| (field, Kind::Member));
-        let s3 = S3.into_iter().filter(|_| s3);
-        let names = fields.chain(s3).map(|(name, kind)| {
+        let text_of = |name: &str| {
             let text: Vec<_> = name.bytes().map(folded).collect();
-            let text = without_prefix(&text).to_vec();
-            Name { text, kind }
+            without_prefix(&text).to_vec()
+        };
+        let s3 = S3.into_iter().filter(|_| s3);
+        let s3 = s3.map(|(name, kind)| Name {
+            text: text_of(name),
+            kind,
         });
-        let mut names: Vec<_> = names.collect();
+        let mut names: Vec<_> = s3.collect();
+        for text in fields.into_iter().map(text_of) {
+            let kind = Kind::Member;
+            match names.iter_mut().find(|known| known.text == text) {
+                Some(known) if known.kind == Kind::Authorization => known.kind = kind,
+                // What is masked for S3 is masked in members, too.
+                Some(_) => {}
+                None => names.push(Name { text, kind }),
+            }
+        }
         // First those that others may end with.
         names.sort_by_key(|name| name.text.len());
         let mut lasts: Vec<(u64, u64)> = Vec::new();

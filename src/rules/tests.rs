@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::filter::{Action, Filter};
-use super::redact::Redactor;
+use super::redact::{Redactor, S3};
 use super::*;
 use crate::framer::{Frame, Framer, walk};
 
@@ -33,9 +33,19 @@ fn chunk(lines: &str) -> Chunk {
 
 /// The lines after masking.
 fn redacted(lines: &str) -> String {
+    redacted_by(&redacting(), lines)
+}
+
+fn redacted_by(rules: &Rules, lines: &str) -> String {
     let mut chunk = chunk(lines);
-    redacting().screen(&mut chunk, 0);
+    rules.screen(&mut chunk, 0);
     String::from_utf8(chunk.bytes).unwrap()
+}
+
+/// Masks all that is secret in S3 events, and has all these names as fields, too.
+fn redacting_fields() -> Rules {
+    let fields = S3.iter().map(|(name, _)| *name).chain(["my-field"]);
+    Rules::new(Filter::default(), Redactor::new(true, fields), Vec::new())
 }
 
 /// A text in which what must be masked is between « and », once it is masked.
@@ -355,6 +365,45 @@ fn no_secret_of_the_captured_streams_is_left_and_all_else_is() {
         counts.push((name, screened.redacted));
     }
     assert_eq!(counts, CAPTURED);
+}
+
+/// Whoever gives a name that is masked already wants more to be masked, never less.
+#[test]
+fn a_field_masks_no_less_than_without_it() {
+    let event = |name: &str| {
+        format!(
+            r#"{{"u":"/b?a=1&{name}=«abcdefgh»&b","h":{{"{name}":"«abcdefgh»"}},"t":"{name}: abcdefgh"}}"#
+        )
+    };
+    for (name, kind) in S3 {
+        // In other letters, as the one or as the other.
+        let field = format!("Http_{}", name.to_uppercase().replace('-', "_"));
+        let alone = Redactor::new(true, []);
+        let both = Redactor::new(true, [&*field, "my-field"]);
+        let [alone, both] = [alone, both]
+            .map(|redactor| Rules::new(Filter::default(), redactor, Vec::new()))
+            .map(|rules| redacted_by(&rules, &event(name).replace(['«', '»'], "")));
+        assert_eq!(both, alone, "{field}");
+        if matches!(kind, super::mask::Kind::Parameter(_)) {
+            assert!(
+                alone.starts_with(
+                    &expected(r#"{"u":"/b?a=1&NAME=«abcdefgh»&b","h":{"NAME":"«abcdefgh»"}"#)
+                        .replace("NAME", name)
+                ),
+                "{alone}"
+            );
+        }
+    }
+    // Of `Authorization`, a field masks what `s3` leaves.
+    for marked in [
+        r#"{"Authorization":"«AWS AKIA:abcdefgh»","m":"a\nauthorization: «Bearer abcdefgh»"}"#,
+        r#"{"HTTP_AUTHORIZATION":"«AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh»"}"#,
+        r#"{"m":"Proxy-Authorization: «AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh»"}"#,
+        r#"{"u":"?Authorization=AWS4-HMAC-SHA256 Signature=«abcdefgh»"}"#,
+    ] {
+        let event = marked.replace(['«', '»'], "");
+        assert_eq!(redacted_by(&redacting_fields(), &event), expected(marked));
+    }
 }
 
 #[test]
