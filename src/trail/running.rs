@@ -164,10 +164,7 @@ impl Writer {
             return;
         }
         let path = store.path().display().to_string();
-        // A record's number must not be given again, not even after a power failure.
-        let last = self.last.as_ref().map(|last| last.record);
-        let sync = last != Some(saved.record);
-        match self.watchdog.dir(IF_IT_HANGS, || store.save(saved, sync)) {
+        match self.watchdog.dir(IF_IT_HANGS, || store.save(saved)) {
             Ok(()) => {
                 self.last = Some(saved.clone());
                 if std::mem::take(&mut self.is_failing) {

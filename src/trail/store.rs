@@ -13,7 +13,7 @@ use crate::telemetry::message::Message;
 const FILE: AtomicFile = AtomicFile {
     mode: 0o600,
     owner: None,
-    sync: false,
+    sync: true,
 };
 
 /// An agent's file, which nobody else may use while this lives.
@@ -36,7 +36,7 @@ impl Store {
         let (mut store, mut saved) = Self::find(dir, host)?;
         store.notices.extend(unused(dir, host));
         let was = saved.begin();
-        store.save(&saved, true)?;
+        store.save(&saved)?;
         Ok((store, saved, was))
     }
 
@@ -71,16 +71,15 @@ impl Store {
         &self.path
     }
 
-    /// Saves this in place of the previous content; if `sync` is set, so that not even a power failure undoes it.
+    /// Saves this in place of the previous content, so that not even a power failure undoes it: a record's number must
+    /// not be given again. No save may do without, since some filesystems would leave an empty file of either.
     ///
     /// # Errors
     /// It can't be written.
-    pub fn save(&self, saved: &Saved, sync: bool) -> io::Result<()> {
-        AtomicFile { sync, ..FILE }.replace(&self.path, &content(saved))?;
-        if sync {
-            // Not every filesystem can do that.
-            let _ = sync_directory(&self.path);
-        }
+    pub fn save(&self, saved: &Saved) -> io::Result<()> {
+        FILE.replace(&self.path, &content(saved))?;
+        // Not every filesystem can do that.
+        let _ = sync_directory(&self.path);
         Ok(())
     }
 }

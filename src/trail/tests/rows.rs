@@ -150,7 +150,7 @@ fn a_trail_that_is_damaged_or_of_another_host_name_is_named() {
         let mut kept = saved.clone();
         kept.is_clean = is_clean;
         kept.gaps.retain(|_, _| gaps > 0);
-        store.save(&kept, false).unwrap();
+        store.save(&kept).unwrap();
         let other = dir.path().join("b12.trail");
         std::fs::copy(&path, &other).unwrap();
         let (store, ..) = open("b");
@@ -179,7 +179,7 @@ fn a_start_that_is_killed_before_it_records_anything_has_its_numbers_for_itself(
     let (first, mut saved, was) = open();
     assert_eq!(was, Was::New);
     (saved.next, saved.record, saved.is_clean) = (100, 9, true);
-    first.save(&saved, true).unwrap();
+    first.save(&saved).unwrap();
     drop(first);
     let (killed, saved, was) = open();
     assert_eq!((saved.next, was), (100, Was::Clean));
