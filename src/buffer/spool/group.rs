@@ -87,11 +87,17 @@ impl Group {
         }
     }
 
+    /// How many of its events count as received before they are written.
+    pub(super) fn received(&self) -> u64 {
+        let uncounted = self.uncounted.iter().map(|(_, events)| *events as u64);
+        self.events - uncounted.sum::<u64>()
+    }
+
     /// Leaves out what is awaited. Returns how many bytes that was.
     pub(super) fn leave_out_awaited(&mut self) -> u64 {
         self.awaited.clear();
-        let events = self.uncounted.drain(..).map(|(_, events)| events as u64);
-        self.events -= events.sum::<u64>();
+        self.events = self.received();
+        self.uncounted.clear();
         let bytes = std::mem::take(&mut self.awaited_bytes);
         self.bytes -= bytes;
         bytes

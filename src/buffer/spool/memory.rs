@@ -24,6 +24,11 @@ impl State {
         Some(reader.get_or_insert_with(|| Reader::new(Arc::clone(dir), next)))
     }
 
+    /// How many events count as received and were not written.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.writing + self.pending.received()
+    }
+
     /// How many events are not final, if all with numbers below `acked` are.
     pub(super) fn undelivered(&self, acked: u64) -> u64 {
         self.segments.next().saturating_sub(acked.min(self.queued))

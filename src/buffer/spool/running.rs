@@ -150,6 +150,8 @@ impl Running {
         shared.unsynced.notify_all();
         let _ = self.ended.recv_timeout(patience);
         let state = shared.lock();
+        // Their sources do not read them again.
+        shared.never_written(state.unwritten());
         if state.must_reopen {
             let acked = shared.marks().advance(0);
             shared.hidden(state.undelivered(acked), state.unread());

@@ -16,6 +16,13 @@ const BAD: &str = ".spool.bad";
 const UNFINISHED: &str = ".spool.new";
 /// Digits of that number, so that names sort like numbers.
 const DIGITS: usize = 20;
+/// The sizes that a segment may have.
+const SIZES: (u64, u64) = (4 << 10, 16 << 20);
+
+/// The size of a segment, in a spool of at most this many bytes.
+pub fn size(limit: u64) -> u64 {
+    (limit / 8).clamp(SIZES.0, SIZES.1)
+}
 
 /// A segment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,8 +32,6 @@ pub(super) const FRESH: u64 = 3 << 20;
 pub(super) const FEW: usize = CHUNK_BYTES / 4;
 /// What a hanging directory means.
 pub(super) const IF_IT_HANGS: &str = "clients of the spool wait, other events are kept in memory";
-const MIN_SEGMENT: u64 = 4 << 10;
-const MAX_SEGMENT: u64 = 16 << 20;
 /// How often a client lets others go first before it sleeps.
 const YIELDS: usize = 4;
 
@@ -48,6 +46,8 @@ pub(super) struct State {
     pub(super) pending: Group,
     /// How many bytes must still be written, or are being written.
     pub(super) claimed: u64,
+    /// How many events are being written that count as received.
+    pub(super) writing: u64,
     /// Memory of written chunks, for the next ones.
     pub(super) spare: Vec<Vec<u8>>,
     /// An empty group with reused memory.
@@ -112,6 +112,7 @@ impl State {
             writer: None,
             pending: Group::default(),
             claimed: 0,
+            writing: 0,
             spare: Vec::new(),
             blank: Group::default(),
             waiting_for_room: 0,
@@ -178,7 +179,7 @@ impl Shared {
             room: Condvar::new(),
             path,
             limit,
-            segment_bytes: segment_bytes(limit),
+            segment_bytes: segments::size(limit),
             sync,
             report,
             watchdog,
@@ -321,12 +322,14 @@ impl Shared {
         let blank = std::mem::take(&mut state.blank);
         let mut group = std::mem::replace(&mut state.pending, blank);
         let first = state.segments.next();
+        state.writing = group.received();
         drop(state);
         let awaited_from = group.records.len();
         group.records.append(&mut group.awaited);
         let write = || writer.write(&group.records, first, now());
         let written = self.watchdog.dir(IF_IT_HANGS, write);
         let mut state = self.lock();
+        state.writing = 0;
         let result = match written {
             Ok(written) => {
                 self.written(&mut state, group, written, first);
@@ -432,11 +435,6 @@ impl Shared {
             ..Group::default()
         };
     }
-}
-
-/// The size of a segment, in a spool of at most this many bytes.
-fn segment_bytes(limit: u64) -> u64 {
-    (limit / 8).clamp(MIN_SEGMENT, MAX_SEGMENT)
 }
 
 /// Seconds since 1970.

@@ -245,6 +245,13 @@ impl Shared {
         stop.wait(RETRY)
     }
 
+    /// At the end, so many events that count as received are not on disk, which had no room for them or hangs. The
+    /// balance shows them as dropped; nothing else would tell the trail.
+    pub(super) fn never_written(&self, events: u64) {
+        let reason = Reason::Shutdown.label();
+        self.report.unnumbered_gap(reason, events);
+    }
+
     /// At the end, these events are in a directory that is not in its place: the next start may not find them.
     pub(super) fn hidden(&self, events: u64, unread: u64) {
         if events > 0 {
