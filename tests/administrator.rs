@@ -405,6 +405,10 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             "--config=/missing.env",
             "/missing.env: no such file; until it is there, only flags and variables count",
         ),
+        (
+            "--insecure",
+            "--source is not set: events would come from standard input, and a service, which has none, would end",
+        ),
     ] {
         let said = settings.run(&["check", options]);
         let warning = format!("warning: {what}");

@@ -196,6 +196,9 @@ fn check_reject_file(
     })
 }
 
+const NO_SOURCE: &str = "--source is not set: events would come from standard input, and a service, which has none, \
+                         would end; fix: say where events come from, such as --source unix:/var/run/ceph/rgw-ops.sock";
+
 /// What an agent would start with.
 pub struct Checked {
     /// Where its events would go.
@@ -230,6 +233,10 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         warnings: warnings.iter().map(Message::text).collect(),
         forwarding: destination.forwarding,
     };
+    // Only `run` knows whether there will be one.
+    if provenance.origin(Opt::Source) == Origin::Default {
+        checked.warnings.push(NO_SOURCE.into());
+    }
     // The sources themselves name these in the log.
     for (option, path) in listening::files(options) {
         let Some(path) = path else { continue };

@@ -301,8 +301,9 @@ fn values(
             });
         };
         let raw = || {
-            let value = provenance.raw(option).next().unwrap_or_default();
-            value.to_string_lossy().into_owned()
+            let values = provenance.raw(option);
+            let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+            values.join(",")
         };
         let origin = origin(provenance, option);
         let named = |what: String| provenance.error(option, what).0;

@@ -295,6 +295,8 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_pattern(text: &str) -> Result<String, String> {
+    // A blank behind a comma belongs to no name.
+    let text = text.trim();
     let opened = text.rfind('[').map(|at| &text[at + 1..]);
     if text.is_empty() || opened.is_some_and(|set| !set.contains(']')) || text.contains(['{', '}'])
     {

@@ -62,6 +62,17 @@ ca-file     /etc/ssl/ca.pem                    HERE/webhook.env:4
 }
 
 #[test]
+fn each_of_several_values_is_shown() {
+    let pins = ["0a", "0b"].map(|byte| byte.repeat(32)).join(",");
+    let settings = format!(
+        "S3_AUDIT_WEBHOOK_ENDPOINT=https://hec\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=none\nS3_AUDIT_WEBHOOK_PIN_SHA256={pins}\n"
+    );
+    let show = || Show::new().settings(&settings);
+    assert!(show().text().contains(&format!("  {pins}  ")));
+    assert_eq!(show().json()["webhook"]["pin_sha256"], *pins);
+}
+
+#[test]
 fn a_token_file_is_shown_with_what_can_be_shown_of_its_token() {
     let settings =
         "S3_AUDIT_WEBHOOK_ENDPOINT=https://hec\nS3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE=HERE/token\n";
