@@ -135,9 +135,13 @@ pub fn cannot_follow(path: &Path) -> Option<String> {
     }
     let service = Service::find().filter(|service| service.state.starts_with("activ"))?;
     let obstacle = service.obstacle(path)?;
+    let fix = match path.is_symlink() {
+        true => "let the service's group read what it leads to".into(),
+        false => format!("systemctl restart {NAME}, which lets its group read it"),
+    };
+    let path = path.display();
     Some(format!(
-        "{}: the service can't read it: {obstacle}; fix: systemctl restart {NAME}, which lets its group read it",
-        path.display()
+        "{path}: the service can't read it: {obstacle}; fix: {fix}"
     ))
 }
 

@@ -46,6 +46,14 @@ say 'service: reloaded'
 inside systemctl reload $name || fail 'no reload'
 await 10 'the reload' logged 'settings read again'
 
+say 'service: a settings file that is a link to one for several hosts'
+inside sh -c "cp /etc/$name/webhook.env /srv/shared.env && chmod 644 /srv/shared.env && ln -sf /srv/shared.env /etc/$name/webhook.env"
+inside systemctl restart $name
+[ "$(inside stat -c '%a %U %G' /srv/shared.env)" = '644 root root' ] || fail 'the start changes who may read what a link leads to'
+write_event
+check_events
+inside sh -c "rm /etc/$name/webhook.env && mv /srv/shared.env /etc/$name/webhook.env"
+
 say 'service: a log file that a group can read'
 inside chown root:adm /var/log/audit.log
 inside chmod 640 /var/log/audit.log
