@@ -9,6 +9,10 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 use crate::webhook::head::Head;
 use crate::webhook::wire::Wire;
 
+/// How much ureq may leave unread, in bytes, when it wants more: a line with a chunk's size, or of the trailer. It waits
+/// for a line's end however long that takes, and looks at all of the line again each time.
+const LONGEST_LINE: usize = 64 << 10;
+
 /// Makes ureq understand answers. Must be the last of a chain.
 #[derive(Debug)]
 pub struct Answers {
@@ -106,6 +110,11 @@ impl Transport for Answering {
         if self.head.is_some() {
             return self.read_head(timeout);
         }
+        self.input.drain(..self.read);
+        self.read = 0;
+        if self.input.len() > LONGEST_LINE {
+            return Err(Error::Io(ErrorKind::InvalidData.into()));
+        }
         let is_open = self.inner.maybe_await_input(timeout)?;
         let buffers = self.inner.buffers();
         self.input.extend_from_slice(buffers.input());
@@ -155,5 +164,76 @@ impl Buffers for Answering {
 
     fn can_use_input(&self) -> bool {
         self.can_use_input && !self.input().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::unversioned::transport::LazyBuffers;
+
+    use super::*;
+
+    const PIECE: usize = 16 << 10;
+
+    /// Sends a head, and then as much as its buffer takes of this text, again and again.
+    #[derive(Debug)]
+    struct Endless {
+        buffers: LazyBuffers,
+        text: &'static str,
+        is_head: bool,
+    }
+
+    impl Transport for Endless {
+        fn buffers(&mut self) -> &mut dyn Buffers {
+            &mut self.buffers
+        }
+
+        fn transmit_output(&mut self, _: usize, _: NextTimeout) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+            let mut text = match std::mem::take(&mut self.is_head) {
+                true => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+                false => self.text.repeat(PIECE),
+            };
+            text.truncate(PIECE);
+            self.buffers.input_append_buf()[..text.len()].copy_from_slice(text.as_bytes());
+            self.buffers.input_appended(text.len());
+            Ok(true)
+        }
+
+        fn is_open(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_never_ends_takes_no_memory_for_long() {
+        // One line, as of a chunk's size; and many, as of a trailer, each piece of which ends within a line.
+        for (text, is_cut_off) in [("x", true), ("x\r\n", false)] {
+            let mut answering = Answering {
+                inner: Box::new(Endless {
+                    buffers: LazyBuffers::new(PIECE, PIECE),
+                    text,
+                    is_head: true,
+                }),
+                wire: Wire::default(),
+                head: Some(Head::default()),
+                input: Vec::new(),
+                read: 0,
+                can_use_input: false,
+            };
+            let mut result = Ok(true);
+            for _ in 0..100 {
+                result = answering.await_input(NextTimeout::default());
+                assert!(answering.input.len() <= LONGEST_LINE + PIECE);
+                // As ureq reads it.
+                let input = answering.input();
+                let lines = memchr::memrchr(b'\n', input).map_or(0, |end| end + 1);
+                answering.input_consume(lines);
+            }
+            assert_eq!(result.is_err(), is_cut_off, "{text:?}");
+        }
     }
 }

@@ -311,6 +311,27 @@ fn an_answer_that_never_ends_is_named_once() {
 }
 
 #[test]
+fn an_answer_with_a_line_without_end_is_cut_off_at_once() {
+    let text = "2\r\nok\r\n";
+    for (begin, expected) in [("", ""), (text, "ok"), (&format!("{text}0\r\n"), "ok")] {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = format!("{head}{begin}{}", "x".repeat(1 << 20));
+        let (address, _) = raw_server(move |_, socket| {
+            let _ = read_request(socket) && socket.write_all(answer.as_bytes()).is_ok();
+            // Keeps the connection open until the client has given up.
+            read_request(socket);
+        });
+        let (mut webhook, _) = webhook(&[address]);
+        let events = Batch::of(b"{}\n");
+        webhook.prepare(&events, usize::MAX);
+        let answer = webhook.try_post(&events, None).unwrap();
+        assert_eq!(answer.text, expected.as_bytes());
+        assert!(answer.cut_off && !answer.late, "{answer:?}");
+        assert_eq!(post(&mut webhook), Outcome::Delivered);
+    }
+}
+
+#[test]
 fn only_what_nobody_can_have_read_is_repeated_silently() {
     // It reads the second request, and closes instead of answering: nobody knows whether it took it.
     let (address, connections) = raw_server(|_, socket| {
