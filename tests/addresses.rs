@@ -91,3 +91,23 @@ fn a_name_server_that_never_answers_for_ipv6_keeps_nothing_back_and_all_addresse
         agent.wait();
     }
 }
+
+#[test]
+fn a_name_server_that_is_silent_is_told_though_a_request_may_not_even_take_as_long_as_a_lookup() {
+    let server = own_loopback();
+    let Ok(_silent) = UdpSocket::bind((server, 53)) else {
+        eprintln!("skipped: nobody may listen on port 53 here");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("resolv.conf");
+    fs::write(&file, format!("nameserver {server}\n")).unwrap();
+    let (endpoint, options) = ("http://hec.webhook.example/", ["--request-timeout=150ms"]);
+    let Some(mut agent) = start_seeing(&file, "/etc/resolv.conf", endpoint, &options) else {
+        return;
+    };
+    let mut input = agent.take_stdin();
+    writeln!(input, "{{}}").unwrap();
+    let line = agent.wait_for_log("delivery failed");
+    assert!(line.contains("name not resolved within 150ms"), "{line}");
+}

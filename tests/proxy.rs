@@ -146,6 +146,18 @@ fn troubles_of_the_proxy_are_told_as_such() {
 }
 
 #[test]
+fn a_proxy_that_is_silent_longer_than_a_request_may_take_is_not_the_webhooks_fault() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let options = ["--proxy", &address, "--request-timeout", "300ms"];
+    let mut agent = start("http://hec.example.com/", &options);
+    feed(&mut agent, &numbered(0..1));
+    let line = agent.wait_for_log("delivery failed");
+    let told = format!("not connected through proxy {address} within 300ms; retrying");
+    assert!(line.contains(&told), "{line}");
+}
+
+#[test]
 fn a_proxy_that_drips_its_answer_is_given_up_after_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

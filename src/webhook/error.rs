@@ -26,6 +26,13 @@ pub struct Timeouts {
     pub request: Duration,
 }
 
+impl Timeouts {
+    /// The time in which a connection must be made: that of a whole request if it is shorter.
+    fn connecting(self) -> HumanDuration {
+        HumanDuration(self.connect.min(self.request))
+    }
+}
+
 /// How much of a body was sent when a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -67,19 +74,17 @@ impl Sent {
 /// The error of a request to `uri` that was not answered.
 pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryError {
     let is_plain = uri.scheme_str() == Some("http");
-    let (connect, request) = (
-        HumanDuration(timeouts.connect),
-        HumanDuration(timeouts.request),
-    );
+    let (connect, request) = (timeouts.connecting(), HumanDuration(timeouts.request));
     match error {
         Error::Timeout(Timeout::Resolve) => {
             unreachable(format!("name not resolved within {connect}"), NAME)
         }
-        Error::Timeout(Timeout::Connect) => {
+        // Whichever time is over.
+        Error::Timeout(_) if sent == Sent::Nothing => {
             unreachable(format!("not connected within {connect}"), NOT_CONNECTED)
         }
         Error::Timeout(_) => DeliveryError {
-            may_have_arrived: sent != Sent::Nothing,
+            may_have_arrived: true,
             ..DeliveryError::transient(Cause::Timeout, format!("no answer within {request}"))
                 .hint(SLOW)
         },
@@ -110,10 +115,10 @@ pub fn through(
     let webhook = uri.authority().map_or("", |authority| authority.as_str());
     match error {
         Error::ConnectProxyFailed(reason) => of_proxy(proxy, reason, webhook),
-        Error::Timeout(Timeout::Resolve | Timeout::Connect) => unreachable(
+        Error::Timeout(_) if sent == Sent::Nothing => unreachable(
             format!(
                 "not connected through proxy {proxy} within {}",
-                HumanDuration(timeouts.connect)
+                timeouts.connecting()
             ),
             "see that the proxy runs at this address, and that it can reach the webhook",
         ),

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, TryRecvError, bounded};
-use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+use ureq::{Error, Timeout};
 
 use crate::sys::lookup::{Family, LookupError, lookup};
 use crate::sys::thread;
@@ -250,7 +250,7 @@ impl Names for SystemNames {
         let [v6, v4] = found;
         match (v6.is_empty() && v4.is_empty(), error) {
             (false, _) => Ok(in_turns(v6, v4)),
-            (true, _) if is_late => Err(Error::Timeout(limit.reason)),
+            (true, _) if is_late => Err(Error::Timeout(Timeout::Resolve)),
             (true, Some(error)) => Err(Error::Io(io::Error::other(error))),
             (true, None) => Err(Error::HostNotFound),
         }

@@ -32,7 +32,7 @@ fn each_error_has_its_cause() {
     const CLOSED: &str = "connection closed by the webhook";
     const LATE: &str = "no answer within 9s";
     let unreached = |error, message| (error, Nothing, Unreachable, false, message);
-    let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, sent != Nothing, LATE);
+    let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, true, LATE);
     let broken = |error, sent, message| (error, sent, Disconnected, sent == All, message);
     let of_tls = |error, sent, cause, message| (error, sent, cause, false, message);
     for (error, sent, cause, may_have_arrived, message) in [
@@ -40,13 +40,15 @@ fn each_error_has_its_cause() {
         unreached(lookup(), "host name not found: nul byte"),
         unreached(TimedOut(Timeout::Resolve), "name not resolved within 3s"),
         unreached(TimedOut(Timeout::Connect), "not connected within 3s"),
+        // The end of the time for the whole request.
+        unreached(TimedOut(Timeout::Global), "not connected within 3s"),
         unreached(io(K::ConnectionRefused), "connection refused"),
         unreached(io(K::HostUnreachable), "host unreachable"),
         unreached(io(K::UnexpectedEof), CLOSED),
         unreached(ConnectionFailed, ""),
         late(Timeout::SendBody, Part),
+        late(Timeout::Global, Part),
         late(Timeout::Global, All),
-        late(Timeout::Global, Nothing),
         broken(io(K::BrokenPipe), Part, CLOSED),
         broken(io(K::ConnectionReset), All, CLOSED),
         broken(io(K::HostUnreachable), All, "host unreachable"),
@@ -81,4 +83,29 @@ fn each_error_has_its_cause() {
     assert_eq!(proxied("proxy server responded 403/403").cause, Settings);
     assert_eq!(proxied("proxy server responded 503/503").cause, Unreachable);
     assert_eq!(proxied("proxy server did not respond").cause, Unreachable);
+}
+
+#[test]
+fn what_is_not_connected_in_time_is_told_with_the_shorter_time_limit() {
+    let uri = Uri::from_static("https://hec/");
+    for (connect, request) in [(3, 9), (9, 3), (3, 3)] {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(connect),
+            request: Duration::from_secs(request),
+        };
+        for (what, told) in [
+            (Timeout::Resolve, "name not resolved within 3s"),
+            (Timeout::Connect, "not connected within 3s"),
+            (Timeout::Global, "not connected within 3s"),
+        ] {
+            let (error, nothing) = (Error::Timeout(what), Sent::Nothing);
+            assert_eq!(of(&error, &uri, timeouts, nothing).message, told);
+            let by_proxy = through("proxy:3128", &error, &uri, timeouts, nothing);
+            let told = "not connected through proxy proxy:3128 within 3s";
+            assert_eq!(
+                (by_proxy.message.as_str(), by_proxy.cause),
+                (told, Cause::Unreachable)
+            );
+        }
+    }
 }
