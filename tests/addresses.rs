@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::thread;
 
 use super::delivery::{start_seeing, taken};
-use super::support::{Webhook, own_loopback};
+use super::support::{Authority, Webhook, own_loopback};
 
 #[test]
 fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
@@ -32,6 +32,40 @@ fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     drop(input);
     assert_eq!(agent.wait().code, Some(0));
     assert_eq!(taken(&hook), ["{}"]);
+}
+
+/// What accepts connections at the first of a name's addresses is no webhook that works.
+#[test]
+fn an_address_that_accepts_connections_and_then_fails_does_not_keep_the_next_one_from_being_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    let server = Authority::new("ours").server(&["hec.example"]);
+    for (scheme, closes) in [("http", true), ("https", true), ("https", false)] {
+        let builder = Webhook::builder();
+        let hook = match scheme {
+            "http" => builder.start(),
+            _ => builder.tls(server.server_config()).start(),
+        };
+        let port = hook.address().port();
+        let broken = TcpListener::bind((own_loopback(), port)).unwrap();
+        let ips = [broken.local_addr().unwrap().ip(), hook.address().ip()];
+        let lines = ips.map(|ip| format!("{ip} hec.example\n"));
+        fs::write(&hosts, lines.concat()).unwrap();
+        // Otherwise the kernel accepts, and nobody ever says a word.
+        if closes {
+            thread::spawn(move || while broken.accept().is_ok() {});
+        }
+        let endpoint = format!("{scheme}://hec.example:{port}/");
+        let options = ["--insecure", "--connect-timeout=300ms"];
+        let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &options) else {
+            return;
+        };
+        let mut input = agent.take_stdin();
+        writeln!(input, "{{}}").unwrap();
+        hook.wait_for_events(1);
+        drop(input);
+        assert_eq!(agent.wait().code, Some(0));
+    }
 }
 
 /// A name server with these addresses of every name, which is silent about IPv6; none where nobody may use its port.
@@ -71,7 +105,7 @@ fn a_name_server_that_never_answers_for_ipv6_keeps_nothing_back_and_all_addresse
     for dead in [0, 19] {
         let dir = tempfile::tempdir().unwrap();
         let hook = Webhook::start();
-        let std::net::IpAddr::V4(alive) = hook.address().ip() else {
+        let IpAddr::V4(alive) = hook.address().ip() else {
             panic!("{}", hook.address());
         };
         let dead = (0..dead).map(|number| Ipv4Addr::new(127, 79, 0, number));

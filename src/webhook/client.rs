@@ -324,6 +324,8 @@ fn read(response: &mut Response<ureq::Body>, limit: u64) -> Answer {
 }
 
 #[cfg(test)]
+mod address_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tls_tests;

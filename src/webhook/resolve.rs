@@ -24,8 +24,7 @@ use crate::webhook::observer::Observer;
 
 /// How many addresses ureq takes.
 const MAX_ADDRESSES: usize = 16;
-/// Of these the first ones get most of the time for connecting. After a failure the next attempt begins this many
-/// further on, so that each is tried.
+/// Of these, so many get most of the time for connecting.
 const STEP: usize = 4;
 /// How long the addresses of one family are waited for when the other's are there.
 const GRACE: Duration = Duration::from_millis(300);
@@ -37,8 +36,10 @@ pub struct Known(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     addresses: Option<ResolvedSocketAddrs>,
-    /// Lookups since the webhook was last reached.
+    /// Lookups since the webhook last worked.
     attempts: usize,
+    /// The addresses in the order of the first of these lookups.
+    order: Vec<SocketAddr>,
 }
 
 impl Known {
@@ -47,9 +48,11 @@ impl Known {
         self.lock().addresses = None;
     }
 
-    /// To be called when there was an answer.
+    /// To be called when there was an answer of a webhook that works.
     pub fn reached(&self) {
-        self.lock().attempts = 0;
+        let mut state = self.lock();
+        state.attempts = 0;
+        state.order.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,9 +107,15 @@ impl<N: Names> Resolver for Resolve<N> {
             .find(host, uri.port_u16().unwrap_or(default_port), timeout)?;
         let addresses = all.iter().map(|address| address.ip().to_string());
         self.observer.end(&addresses.collect::<Vec<_>>().join(", "));
+        if all.is_empty() {
+            return Err(Error::HostNotFound);
+        }
         let mut known = self.known.lock();
-        let first = (known.attempts * STEP).checked_rem(all.len());
-        all.rotate_left(first.ok_or(Error::HostNotFound)?);
+        // Some name servers begin with another address each time, which would undo the turns.
+        all.sort_by_key(|address| known.order.iter().position(|known| known == address));
+        known.order.clone_from(&all);
+        let first = first_of(all.len(), known.attempts);
+        all.rotate_left(first);
         all.iter()
             .take(MAX_ADDRESSES)
             .for_each(|address| found.push(*address));
@@ -114,6 +123,13 @@ impl<N: Names> Resolver for Resolve<N> {
         known.addresses = Some(found.clone());
         Ok(found)
     }
+}
+
+/// With which of `count` addresses an attempt begins, after so many others. Each is soon among the first [`STEP`], and at
+/// some time the very first: one that accepts connections and then fails keeps those behind it from being used.
+fn first_of(count: usize, attempts: usize) -> usize {
+    let round = count.div_ceil(STEP);
+    (attempts % round * STEP + attempts / round) % count
 }
 
 /// The address in a URI that has one instead of a name.
@@ -283,6 +299,9 @@ fn in_turns(v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
     use crate::webhook::observer::Nobody;
 
@@ -321,48 +340,67 @@ mod tests {
         }
     }
 
+    /// A name server with so many addresses, which begins as many further on at each lookup.
     #[derive(Debug)]
-    struct Fixed(usize);
+    struct Turning {
+        count: usize,
+        step: usize,
+        lookups: AtomicUsize,
+    }
 
-    impl Names for Fixed {
+    impl Names for Turning {
         fn find(&self, _: &str, port: u16, _: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
-            Ok((0..self.0)
+            let first = self.lookups.fetch_add(1, Relaxed) * self.step;
+            let all = (first..first + self.count).map(|place| place % self.count);
+            Ok(all
                 .map(|n| SocketAddr::from(([127, 0, 1, n as u8], port)))
                 .collect())
         }
     }
 
+    /// The addresses of so many attempts that fail.
+    fn attempts(count: usize, step: usize, attempts: usize) -> Vec<Vec<SocketAddr>> {
+        let known = Known::default();
+        let resolve = Resolve {
+            names: Turning {
+                count,
+                step,
+                lookups: AtomicUsize::new(0),
+            },
+            known: known.clone(),
+            observer: Arc::new(Nobody),
+        };
+        let uri = Uri::from_static("https://hec.example.com/");
+        let ask = || {
+            known.forget();
+            let found = resolve.resolve(&uri, &Config::default(), NextTimeout::default());
+            found.unwrap().to_vec()
+        };
+        let first = ask();
+        let length = count.min(MAX_ADDRESSES);
+        assert_eq!((first[0].port(), first.len()), (443, length));
+        known.reached();
+        (0..attempts).map(|_| ask()).collect()
+    }
+
+    fn distinct<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> usize {
+        addresses.collect::<HashSet<_>>().len()
+    }
+
     #[test]
-    fn of_however_many_addresses_each_is_among_the_first_at_some_time() {
-        for count in 1..60 {
-            let known = Known::default();
-            let resolve = Resolve {
-                names: Fixed(count),
-                known: known.clone(),
-                observer: Arc::new(Nobody),
-            };
-            let ask = || {
-                known.forget();
-                let uri = Uri::from_static("https://hec.example.com/");
-                resolve
-                    .resolve(&uri, &Config::default(), NextTimeout::default())
-                    .unwrap()
-                    .to_vec()
-            };
-            let first = ask();
-            assert_eq!(
-                (first[0].port(), first.len()),
-                (443, count.min(MAX_ADDRESSES))
-            );
-            known.reached();
-            assert_eq!(ask(), first);
-            let mut tried: Vec<_> = first[..first.len().min(STEP)].to_vec();
-            for _ in 0..count {
-                tried.extend(ask().into_iter().take(STEP));
+    fn of_however_many_addresses_each_is_among_the_first_soon_and_the_very_first_at_some_time() {
+        for count in 1..60_usize {
+            let round = count.div_ceil(STEP);
+            // Some name servers begin with another one each time.
+            for step in [0, 1, count - 1] {
+                let all = attempts(count, step, round * STEP);
+                let soon = all[..round]
+                    .iter()
+                    .flat_map(|found| found.iter().take(STEP));
+                assert_eq!(distinct(soon), count, "{count} {step}: {all:?}");
+                let first = all.iter().map(|found| &found[0]);
+                assert_eq!(distinct(first), count, "{count} {step}: {all:?}");
             }
-            tried.sort();
-            tried.dedup();
-            assert_eq!(tried.len(), count);
         }
     }
 

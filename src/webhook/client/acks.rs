@@ -35,6 +35,7 @@ impl Webhook {
         let nothing = Batch::default();
         let question = self.question(&nothing);
         if let Some(indexed) = answer.indexed() {
+            self.addresses.reached();
             return Ok(indexed);
         }
         let shown = answer.shown(&question);

@@ -48,7 +48,6 @@ impl Webhook {
         let result = request.send(SendBody::from_reader(&mut body));
         let sent = self.wire.end();
         let response = result.map_err(|error| Unanswered { error, sent })?;
-        self.addresses.reached();
         self.skew.set(clock::skew(&response, began));
         if ends_connection(&response) {
             self.addresses.forget();

@@ -34,11 +34,15 @@ impl Target for Webhook {
                 self.is_one_record = self.makes_one_record(&answer);
                 self.is_late = answer.late;
                 let outcome = answer.outcome(&self.question(events), SystemTime::now());
-                // Who asks for time works; and Splunk's channels should stay with their indexer.
-                if matches!(&outcome, Outcome::Failed(error) if error.retry_after.is_none())
-                    && channel.is_none()
-                {
-                    self.leave_connection();
+                match &outcome {
+                    // Splunk's channels should stay with their indexer.
+                    Outcome::Failed(error) if error.retry_after.is_none() => {
+                        if channel.is_none() {
+                            self.leave_connection();
+                        }
+                    }
+                    // Who asks for time works, too.
+                    _ => self.addresses.reached(),
                 }
                 outcome
             }
