@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::delivery::{feed, finish, numbered, start, start_seeing, taken};
-use super::support::{Agent, Answer, Authority, Balance, BlackHole, Webhook};
+use super::source_http::free_address;
+use super::state::{self, StateDir};
+use super::support::{Agent, Answer, Authority, Balance, BlackHole, Metrics, Webhook, eventually};
 
 /// What an end may take beyond `--shutdown-timeout` on a loaded machine: less than what it must not wait for.
 const GRACE: Duration = Duration::from_secs(20);
@@ -135,6 +137,55 @@ fn of_two_sources_only_what_the_next_start_does_not_read_again_is_lost() {
         "{}",
         ended.log
     );
+}
+
+/// Its connection is not made before the deadline, and nothing can end that sooner.
+#[test]
+fn a_sender_that_does_not_end_makes_nothing_lost_that_the_next_start_reads_again() {
+    let black_hole = BlackHole::start();
+    for (spool, lost) in [("--spool-bytes=0", 5), ("--spool-bytes=1MiB", 0)] {
+        let (dir, status) = (StateDir::new(), free_address());
+        let path = dir.path().join("audit.log");
+        // Not all of the file has room, so that its source waits.
+        fs::write(&path, numbered(5..55).join("\n") + "\n").unwrap();
+        let sources = format!("--source=stdin,file:{}", path.display());
+        let page = format!("--status-listen={status}");
+        let options = [
+            &sources,
+            &page,
+            spool,
+            "--batch-events=5",
+            "--connect-timeout=1h",
+            "--shutdown-timeout=300ms",
+        ];
+        let mut agent = dir.start(&black_hole.url(), &options);
+        feed(&mut agent, &numbered(0..5));
+        eventually("all are read", || {
+            let received = Metrics::at(status).sum("events_received_total");
+            (received == 55).then_some(())
+        });
+        agent.signal(libc::SIGTERM);
+        let ended = agent.wait();
+        let (balance, log) = (ended.balance(), ended.log);
+        balance.holds();
+        assert_eq!(
+            (balance.received, balance.dropped, balance.left),
+            (55, lost, 55 - lost),
+            "{spool}: {log}"
+        );
+        assert_eq!(state::balance(&dir.read(1).unwrap()), balance, "{spool}");
+
+        let hook = Webhook::start();
+        let agent = dir.start(&hook.url(), &options);
+        hook.wait_for_events(balance.left as usize);
+        agent.signal(libc::SIGTERM);
+        let ended = agent.wait();
+        assert_eq!(ended.done().delivered, 55 - lost, "{}", ended.log);
+        let (mut taken, mut left) = (taken(&hook), numbered(lost as usize..55));
+        taken.sort();
+        left.sort();
+        assert_eq!(taken, left, "{spool}");
+    }
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Agent {
             Action::Abort => {
                 self.shutdown.trigger();
                 self.producer = None;
-                // The request in flight ends now, and the last sender counts what is left.
+                // Whoever waits for room ends now, and so do requests in flight, except for one that is not connected.
+                self.stats.close();
                 self.abort.trigger();
                 self.lines.iter().for_each(Line::abort);
             }
@@ -166,7 +167,8 @@ impl Agent {
         if let Some(trail) = self.trail {
             trail.finish(left() / 2);
         }
-        let last = self.report.stopped();
+        // Here and not by a sender: one may be stuck.
+        let last = self.report.stopped(self.stats.resuming());
         if let Some(status_file) = self.status_file {
             status_file.finish(last, left() / 2);
         }

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::batch::Batch;
 use super::compression::Packed;
 use crate::buffer::acks::Seq;
-use crate::buffer::chunk::Extent;
 use crate::sys::backoff::Backoff;
 use crate::text::ranges::Ranges;
 
@@ -99,7 +98,6 @@ pub(super) struct Launch {
 #[derive(Debug)]
 pub(super) struct Airborne {
     pub(super) launch: Launch,
-    pub(super) extent: Extent,
     pub(super) seqs: Vec<Range<Seq>>,
 }
 

@@ -45,7 +45,6 @@ impl Delivery {
         };
         self.in_flight.push(Airborne {
             launch: flight.launch,
-            extent: flight.attempt.batch.extent(),
             seqs: flight.attempt.batch.seqs().collect(),
         });
         Step::Send(Box::new(flight))

@@ -217,14 +217,6 @@ impl Delivery {
         true
     }
 
-    /// How many events are not final.
-    pub fn buffered(&self) -> usize {
-        let waiting = self.waiting().map(Batch::extent);
-        let in_flight = self.in_flight.iter().map(|flight| flight.extent);
-        let events = waiting.chain(in_flight).map(|extent| extent.events);
-        events.sum::<usize>() + self.posted()
-    }
-
     /// What failed while others passed, and may stay for long. If one after the other is rejected, that may be all.
     pub fn held_back(&self) -> Extent {
         let all = self.waiting();
@@ -239,7 +231,7 @@ impl Delivery {
     }
 
     /// The events that are in memory and not in flight.
-    fn waiting(&self) -> impl Iterator<Item = &Batch> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Batch> {
         let retries = self.retry.iter().map(|attempt| &attempt.batch);
         let suspects = self.suspects.iter().map(|suspect| &suspect.attempt.batch);
         retries.chain(suspects).chain([&self.fresh])

@@ -165,11 +165,7 @@ impl Sender {
                 Step::Finished => break,
             }
         }
-        let is_last = senders.running.fetch_sub(1, AcqRel) == 1;
-        if is_last {
-            senders.drop_rest();
-        }
-        is_last
+        senders.running.fetch_sub(1, AcqRel) == 1
     }
 
     /// Takes over a new target, if there is one.
@@ -428,21 +424,5 @@ impl Senders {
     fn recycle(&self, batch: Batch) {
         let buffers = batch.into_buffers();
         buffers.for_each(|buffer| self.consumer.recycle(buffer));
-    }
-
-    /// The last sender drops and reports what is left.
-    fn drop_rest(&self) {
-        let delivery = self.lock();
-        let (mut left, posted) = (delivery.buffered(), delivery.posted());
-        drop(delivery);
-        self.report.left_unacknowledged(posted, "the agent ended");
-        // What is left in the spool stays there, and is counted there.
-        self.consumer.close();
-        while let Taken::Events(run) = self.consumer.take(Extent::MAX, Some(Instant::now())) {
-            left += run.extent().events;
-        }
-        let resuming = self.consumer.resuming().min(left);
-        self.report.left(resuming);
-        self.report.dropped(Reason::Shutdown, None, left - resuming);
     }
 }

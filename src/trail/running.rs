@@ -101,7 +101,9 @@ fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce())
     thread.queue = None;
     stopped();
     let _ = end.recv();
-    let (view, losses) = (thread.view(), thread.report.take_gaps());
+    let mut view = thread.view();
+    view.balance = thread.report.last_balance(thread.stats.resuming());
+    let losses = thread.report.take_gaps();
     trail.end(losses, &thread.stats.unfinished(), &view);
     thread.writer.write(trail.saved());
 }

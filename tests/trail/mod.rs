@@ -7,6 +7,7 @@ mod records;
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,14 +23,16 @@ const SELDOM: &str = "--trail-interval=1h";
 
 /// An agent with a state directory that outlives it.
 fn agent(hook: &Webhook, dir: &Path, options: &[&str]) -> AgentCommand {
+    agent_of(hook.address(), dir, options)
+}
+
+/// The same for whatever is at this address.
+fn agent_of(webhook: SocketAddr, dir: &Path, options: &[&str]) -> AgentCommand {
     let is_plain = options.contains(&"--format=ndjson");
-    let (format, url) = match is_plain {
-        true if options.contains(&BULK) => (
-            "ndjson",
-            format!("http://{}/s3-audit/_bulk", hook.address()),
-        ),
-        true => ("ndjson", hook.url()),
-        false => ("hec", hook.url().replace("/raw", "/event")),
+    let (format, path) = match is_plain {
+        true if options.contains(&BULK) => ("ndjson", "s3-audit/_bulk"),
+        true => ("ndjson", "services/collector/raw"),
+        false => ("hec", "services/collector/event"),
     };
     Agent::command()
         // So that a test's own flag wins.
@@ -38,7 +41,7 @@ fn agent(hook: &Webhook, dir: &Path, options: &[&str]) -> AgentCommand {
             "run",
             "--auth-token=Splunk test",
             "--endpoint",
-            &url,
+            &format!("http://{webhook}/{path}"),
             "--trail",
         ])
         .args([

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::source_http::free_address;
-use crate::support::{Agent, Answer, Metrics, Webhook, arrived, end, poll, within};
+use crate::support::{Agent, Answer, BlackHole, Metrics, Webhook, arrived, end, poll, within};
 
-use super::{PATIENCE, SELDOM, agent, feed, trail_file, verify};
+use super::{PATIENCE, SELDOM, agent, agent_of, feed, trail_file, verify};
 
 /// Ends the agent, and gives how many events it dropped.
 fn stop(agent: Agent) -> u64 {
@@ -136,6 +136,56 @@ fn a_record_of_losses_outlives_a_kill() {
     stop(agent);
     let (code, _, text) = verify(&arrived(&hook));
     assert_eq!(code, 0, "{text}");
+}
+
+/// Nothing ends its connecting in time: what was lost then is counted and named as if it had ended.
+#[test]
+fn what_is_lost_while_a_sender_does_not_end_is_accounted_for() {
+    let (hole, status) = (BlackHole::start(), free_address());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    fs::write(&path, "{\"n\":30}\n{\"n\":31}\n").unwrap();
+    let source = format!("--source=stdin,file:{}", path.display());
+    let page = format!("--status-listen={status}");
+    let options = [SELDOM, &source, &page];
+    let stuck = ["--connect-timeout=1h", "--shutdown-timeout=300ms"];
+    // Not all of the stream has room.
+    let full = ["--buffer-events=10", "--when-full=wait"];
+    let all = [&options[..], &stuck, &full].concat();
+    let mut first = agent_of(hole.address(), dir.path(), &all).spawn();
+    first.wait_for_log("started: ");
+    let wait_until_received = |events| {
+        within(PATIENCE, "all are read", || {
+            Metrics::at(status).sum("events_received_total") == events
+        });
+    };
+    // With the record of the start.
+    wait_until_received(3);
+    feed(&mut first, 0..30);
+    wait_until_received(33);
+    first.signal(libc::SIGTERM);
+    let ended = first.wait();
+    let balance = ended.balance();
+    balance.holds();
+    // The next start sends the records of the start, a gap and the stop, too.
+    assert_eq!((balance.dropped, balance.left), (30, 5), "{}", ended.log);
+
+    let hook = Webhook::start();
+    let second = agent(&hook, dir.path(), &options).spawn();
+    within(PATIENCE, "the losses are recorded", || {
+        let gaps = records(&hook, "gap").into_iter();
+        let gaps = gaps.filter(|gap| gap["reason"] == "shutdown");
+        let lost: u64 = gaps.map(|gap| gap["events"].as_u64().unwrap()).sum();
+        lost == 30 + 5
+    });
+    hook.wait_for_events(2 + 3 + 2);
+    second.signal(libc::SIGTERM);
+    let ended = second.wait();
+    ended.done();
+    let (code, found, text) = verify(&arrived(&hook));
+    assert_eq!((code, &found["streams"][0]["events"]), (0, &2.into()));
+    let stops = records(&hook, "stop");
+    assert_eq!(stops.last().unwrap()["dropped"], 30, "{text}");
 }
 
 #[test]

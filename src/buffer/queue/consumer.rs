@@ -33,13 +33,6 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// How many events that are not final the next start reads again.
-    pub fn resuming(&self) -> usize {
-        let state = self.shared.lock();
-        let resuming = state.resuming.iter().filter(|(resumes, _)| resumes.get());
-        resuming.map(|(_, seqs)| seqs.events()).sum()
-    }
-
     /// Events that wait while forwarding is disabled, by their numbers.
     pub fn waiting(&self) -> Ranges {
         self.shared.lock().waiting.clone()
@@ -141,12 +134,6 @@ impl Consumer {
         };
     }
 
-    /// No more events are taken into the queue; those who wait for room are woken.
-    pub fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.room.notify_all();
-    }
-
     /// Returns an emptied chunk's buffer for reuse.
     pub fn recycle(&self, mut buffer: Vec<u8>) {
         if (CHUNK_BYTES..=CHUNK_BYTES * 2).contains(&buffer.capacity()) {
@@ -159,6 +146,6 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.close();
+        self.shared.close();
     }
 }

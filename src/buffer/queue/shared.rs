@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) untaken: Extent,
     /// The sender is woken when this many events or bytes can be taken.
     pub(super) wanted: Extent,
-    /// The consumer is gone: there will be no more room.
+    /// The consumer is gone, or will take nothing more: there will be no more room.
     pub(super) closed: bool,
 }
 
@@ -89,5 +89,10 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
     }
 }

@@ -9,7 +9,7 @@ use crate::buffer::acks::Seq;
 use crate::buffer::chunk::Extent;
 use crate::text::ranges::Ranges;
 
-/// Looks at the queue without keeping it open.
+/// Looks at the queue, and may close it, without keeping it open.
 #[derive(Debug, Clone)]
 pub struct QueueStats {
     shared: Arc<Shared>,
@@ -57,6 +57,18 @@ impl QueueStats {
     pub fn unfinished(&self) -> Ranges {
         let state = self.shared.lock();
         state.acks.unfinished(state.enqueued)
+    }
+
+    /// How many events that are not final the next start reads again.
+    pub fn resuming(&self) -> usize {
+        let state = self.shared.lock();
+        let resuming = state.resuming.iter().filter(|(resumes, _)| resumes.get());
+        resuming.map(|(_, seqs)| seqs.events()).sum()
+    }
+
+    /// No more events are taken into the queue, except for records of the trail; those who wait for room are woken.
+    pub fn close(&self) {
+        self.shared.close();
     }
 
     /// The limit of what is buffered.

@@ -339,7 +339,6 @@ fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
         for _ in 0..others_fly {
             delivery.in_flight.push(Airborne {
                 launch: Launch::default(),
-                extent: Extent::default(),
                 seqs: Vec::new(),
             });
         }

@@ -77,7 +77,6 @@ fn a_sender_takes_from_the_queue_until_it_has_ended_and_nothing_flies() {
         if flies {
             delivery.in_flight.push(Airborne {
                 launch: Launch::default(),
-                extent: Extent::default(),
                 seqs: Vec::new(),
             });
         }

@@ -42,6 +42,16 @@ const MAX: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const QUICK: Duration = Duration::from_millis(5);
 
+impl Delivery {
+    /// How many events are not final.
+    fn buffered(&self) -> usize {
+        let waiting = self.waiting().map(|batch| batch.extent().events);
+        let in_flight = self.in_flight.iter().flat_map(|flight| &flight.seqs);
+        let in_flight = in_flight.map(|seqs| (seqs.end - seqs.start) as usize);
+        waiting.chain(in_flight).sum::<usize>() + self.posted()
+    }
+}
+
 /// The options' defaults.
 fn settings() -> Settings {
     Settings {

@@ -92,7 +92,6 @@ fn no_more_than_two_failures_in_a_row_are_a_suspects_while_others_wait() {
                     is_suspect,
                     ..Launch::default()
                 },
-                extent: Extent::default(),
                 seqs: Vec::new(),
             });
         }

@@ -33,7 +33,7 @@ fn a_heartbeat_is_written_when_nothing_has_changed() {
         }
         assert_eq!(versions.len(), 3);
         assert!(began.elapsed() >= 2 * heartbeat, "{:?}", began.elapsed());
-        last.send(report.stopped()).unwrap();
+        last.send(report.stopped(0)).unwrap();
     });
     let state: Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
     assert!(state["ended"].is_string(), "{state}");
@@ -45,7 +45,7 @@ fn the_last_snapshot_is_not_waited_for_where_the_directory_hangs() {
     let (last, _told) = bounded(1);
     let (_end, ended) = bounded(0);
     let began = Instant::now();
-    Writer { last, ended }.finish(report.stopped(), Duration::from_millis(10));
+    Writer { last, ended }.finish(report.stopped(0), Duration::from_millis(10));
     assert!(began.elapsed() < INTERVAL);
 }
 
@@ -57,7 +57,7 @@ fn the_last_snapshot_is_written_before_an_agent_ends() {
     let path = file.path();
     let place = Place::Taken(file);
     let writer = place.follow(dir.path(), Arc::clone(&report), Watchdog::default());
-    writer.unwrap().finish(report.stopped(), INTERVAL);
+    writer.unwrap().finish(report.stopped(0), INTERVAL);
     assert!(read(&path)["ended"].is_string());
 }
 
@@ -82,7 +82,7 @@ fn a_change_is_written_before_a_heartbeat_is_due() {
                 assert!(began.elapsed() < INTERVAL, "{received} is not written");
             }
         }
-        last.send(report.stopped()).unwrap();
+        last.send(report.stopped(0)).unwrap();
     });
 }
 
@@ -94,7 +94,7 @@ fn a_directory_is_awaited_until_it_can_be_used_or_the_agent_ends() {
     let file = StatusFile::await_dir(&dir, "host", &told, Duration::ZERO).unwrap();
     assert_eq!(file.path(), dir.join("host.json"));
     let report = Report::new(INTERVAL, Vec::new());
-    last.send(report.stopped()).unwrap();
+    last.send(report.stopped(0)).unwrap();
     assert!(StatusFile::await_dir(&dir, "host", &told, INTERVAL).is_none());
     drop(last);
     assert!(StatusFile::await_dir(&dir, "host", &told, INTERVAL).is_none());

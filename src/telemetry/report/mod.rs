@@ -4,6 +4,7 @@
 
 mod clock;
 mod counted;
+mod end;
 mod source;
 mod state;
 mod times;
@@ -171,17 +172,6 @@ impl Report {
         self.update(|_, _| Some(Message::RuleUnseen { member, events }));
     }
 
-    /// Events are still in memory at the end, and the next start reads them again.
-    pub fn left(&self, events: usize) {
-        self.state().left += events as u64;
-    }
-
-    /// Of these events, the next start does not find so many after all.
-    pub fn not_left(&self, events: u64) {
-        let mut state = self.state();
-        state.left = state.left.saturating_sub(events);
-    }
-
     /// Whether the next start reads a source again; for an unknown source, whether it reads all of them again.
     fn resumes(&self, source: Option<usize>) -> bool {
         match source {
@@ -249,7 +239,7 @@ impl Report {
         self.update(|state, now| state.query_answered(now));
     }
 
-    /// This many events were not acknowledged as indexed before the agent ended, or whatever happened.
+    /// This many events were not acknowledged as indexed before this happened.
     pub fn left_unacknowledged(&self, events: usize, when: &'static str) {
         if events > 0 {
             let events = Events(events as u64);
@@ -411,24 +401,6 @@ impl Report {
         for message in state.tick(buffered, Now::read()) {
             state.log(&message);
         }
-    }
-
-    /// Logs what no line has reported yet, and then the balance, the log's last line. What is still in memory is lost,
-    /// except for what the next start reads again.
-    pub fn stopped(&self) -> Snapshot {
-        let mut state = self.state();
-        let mut last = state.snapshot(self.balance());
-        let left = if self.resumes(None) {
-            u64::MAX
-        } else {
-            state.left
-        };
-        last.balance = last.balance.at_end(left);
-        for message in state.stopped(&last) {
-            state.log(&message);
-        }
-        state.log_last(&last);
-        last
     }
 }
 

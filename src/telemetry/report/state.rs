@@ -45,8 +45,10 @@ pub(super) struct State {
     /// When certificates that expire soon are logged again.
     next_reminder: Option<Instant>,
     pub(super) corrupt_bytes: u64,
-    /// Events in memory at the end that the next start reads again.
+    /// Events outside of the queue at the end that the next start reads again.
     pub(super) left: u64,
+    /// Events in the queue at the end that it does not find again, though their source resumes.
+    pub(super) not_left: u64,
     /// The last line was logged.
     has_stopped: bool,
 }
@@ -278,12 +280,24 @@ impl State {
         messages
     }
 
+    /// How many events the next start reads again, if these of the queue would be.
+    pub(super) fn left(&self, queued: u64) -> u64 {
+        (self.left + queued).saturating_sub(self.not_left)
+    }
+
     /// What must be logged before the balance.
     pub(super) fn stopped(&mut self, last: &Snapshot) -> Vec<Message> {
         let shutdown = &mut self.dropped[Reason::Shutdown as usize];
         let lost = last.balance.dropped_for(Reason::Shutdown);
         shutdown.count(lost.saturating_sub(shutdown.total()));
-        self.sum_up(None)
+        let mut messages = self.sum_up(None);
+        if last.posted > 0 {
+            messages.push(Message::LeftUnacknowledged {
+                events: Events(last.posted),
+                when: "the agent ended",
+            });
+        }
+        messages
     }
 
     /// Logs the balance, and nothing after it.

@@ -286,7 +286,7 @@ fn at_the_end_nothing_is_lost_of_what_the_next_start_reads_again() {
         report.dropped(Reason::Shutdown, Some(0), 3);
         report.dropped(Reason::Shutdown, Some(1), 2);
         // The other five are in a thread that does not end.
-        let last = report.stopped().balance;
+        let last = report.stopped(0).balance;
         assert_eq!(
             (last.dropped(), last.buffered()),
             (dropped, left),
@@ -413,14 +413,40 @@ fn the_end_logs_what_no_line_has_reported() {
             "dropped 7 events (shutdown); 7 since start",
         ]
     );
-    // Some were counted as left for the next start, in two parts.
-    let source = |resumes| ReportedSource {
-        name: "x".into(),
-        resumes: bool::into(resumes),
-    };
-    let report = Report::new(INTERVAL, vec![source(false), source(true)]);
-    report.received(1, 9);
-    report.left(2);
-    report.left(3);
-    assert_eq!(report.stopped().balance.buffered(), 5);
+    let posted = Snapshot { posted: 4, ..last };
+    assert_eq!(
+        texts(story.state.stopped(&posted)),
+        [
+            "4 events posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted \
+             as not delivered"
+        ]
+    );
+}
+
+#[test]
+fn what_the_next_start_finds_is_left_at_the_end_and_all_else_is_lost() {
+    // Of nine events: those in the queue that are read again, those that did not get there, and those that will not be
+    // found; and how many are left.
+    for (queued, outside, hidden, left) in [
+        (0, [0, 0], 0, 0),
+        (4, [0, 0], 0, 4),
+        (0, [2, 3], 0, 5),
+        (3, [2, 1], 0, 6),
+        (5, [0, 2], 4, 3),
+        (2, [0, 0], 3, 0),
+        (8, [4, 4], 0, 9),
+    ] {
+        let source = |resumes| ReportedSource {
+            name: "x".into(),
+            resumes: bool::into(resumes),
+        };
+        let report = Report::new(INTERVAL, vec![source(false), source(true)]);
+        report.received(1, 9);
+        report.not_left(hidden);
+        outside.into_iter().for_each(|events| report.left(events));
+        let balance = report.last_balance(queued);
+        let found = (balance.buffered(), balance.dropped_for(Reason::Shutdown));
+        assert_eq!(found, (left, 9 - left), "{queued} {outside:?} {hidden}");
+        assert_eq!(report.stopped(queued).balance, balance);
+    }
 }

@@ -65,10 +65,9 @@ fn a_stop_passes_on_what_is_left_only_if_that_is_little() {
 fn what_is_in_a_directory_that_is_not_in_its_place_is_not_left_for_the_next_start() {
     let life = Life::new(&FakeDir::default(), SyncMode::Second);
     life.report.received(0, 9);
-    // All that the queue had of the spool; two more were not passed to it.
-    life.report.left(5);
+    // Six are not found, of which two were not passed to the queue.
     life.shared.hidden(6, 2);
-    assert_eq!(life.report.stopped().balance.buffered(), 1);
+    assert_eq!(life.report.stopped(5).balance.buffered(), 1);
 }
 
 fn many(events: usize) -> Chunk {
