@@ -15,7 +15,8 @@ use super::step::Query;
 use crate::text::quantity::HumanDuration;
 use crate::text::ranges::Ranges;
 
-/// The time between two queries, at least and at most.
+/// The time between two queries, at least and at most; after one that took longer, as long as that: if it hung, nothing
+/// is final until the next one.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// The interval is the oldest body's age divided by this: indexing takes time.
 const PART_OF_AGE: u32 = 4;
@@ -115,7 +116,7 @@ impl Posted {
             return (released, again);
         }
         if channel.bodies.is_empty() {
-            channel.due = body.at + INTERVAL.0;
+            channel.due = body.at + INTERVAL.0.min(self.timeout.unwrap_or(Duration::MAX));
         }
         let released = body.release();
         self.events += body.events();
@@ -156,13 +157,13 @@ impl Posted {
             .collect()
     }
 
-    /// Takes out what was not acknowledged in time.
+    /// Takes out what was not acknowledged in time. What is to be asked about now may be indexed: it stays until then.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Body> {
         let Some(timeout) = self.timeout else {
             return Vec::new();
         };
         let mut old = Vec::new();
-        for channel in self.channels.values_mut() {
+        for channel in self.channels.values_mut().filter(|it| it.due > now) {
             // The first is the oldest.
             while let Some(first) = channel.bodies.first_entry()
                 && now.saturating_duration_since(first.get().at) >= timeout
@@ -228,8 +229,10 @@ impl Posted {
         }
         let oldest = channel.bodies.values().map(|body| body.at).min();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let interval = (age / PART_OF_AGE).clamp(INTERVAL.0, INTERVAL.1);
-        channel.due = now + interval.max(took * RESTS);
+        let pause = (age / PART_OF_AGE).max(took * RESTS);
+        let pause = pause.clamp(INTERVAL.0, INTERVAL.1.max(took));
+        // Each body is asked about before its time is over.
+        channel.due = now + pause.min(self.timeout.unwrap_or(Duration::MAX));
         Some((indexed, spooled, bytes))
     }
 

@@ -1,6 +1,12 @@
 //! Channels, and when something is asked; `delivery/tests/posted.rs` follows the events.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
+use crate::buffer::acks::Seq;
+use crate::buffer::chunk::Chunk;
+use crate::buffer::run::Run;
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,7 +62,9 @@ fn the_older_a_body_is_and_the_slower_the_answer_the_less_often_is_asked() {
         (100, 0, 10),
         (8, 1, 10),
         (100, 1, 10),
-        (8, 3, 30),
+        (8, 3, 10),
+        (8, 30, 30),
+        (100, 300, 300),
     ] {
         let (begin, mut posted) = (Instant::now(), posted());
         assert_eq!(posted.next_due(0), None);
@@ -116,6 +124,10 @@ fn what_is_not_indexed_in_time_is_given_up_one_after_the_other() {
     let (begin, mut posted) = (Instant::now(), posted());
     post(&mut posted, 0, begin);
     post(&mut posted, 1, begin + SECOND);
+    let now = begin + TIMEOUT - NANOSECOND;
+    let query = posted.due(0, now).unwrap();
+    assert_eq!(posted.expire(begin + TIMEOUT).len(), 0, "asked about first");
+    posted.answered(&query, &[], Duration::ZERO, now);
     for (after, bodies, left) in [
         (TIMEOUT - NANOSECOND, 0, 4),
         (TIMEOUT, 1, 2),
@@ -124,5 +136,43 @@ fn what_is_not_indexed_in_time_is_given_up_one_after_the_other() {
     ] {
         assert_eq!(posted.expire(begin + after).len(), bodies);
         assert_eq!(posted.events(), left);
+    }
+}
+
+proptest! {
+    /// However long posts and queries take.
+    #[test]
+    fn nothing_is_given_up_before_it_was_asked_about(
+        timeout in prop_oneof![1u64..2000, 1u64..100_000],
+        actions in vec((0u64..40_000, prop_oneof![Just(0), Just(5), 0u64..40_000], any::<bool>()), 1..100),
+    ) {
+        let timeout = Duration::from_millis(timeout);
+        let (begin, mut posted) = (Instant::now(), Posted::new(Some(timeout), 0));
+        let (mut now, mut at, mut asked) = (begin, Vec::new(), 0);
+        for (waits, took, posts) in actions {
+            let took = Duration::from_millis(took);
+            for body in posted.expire(now) {
+                let number = body.attempt.batch.seqs().next().unwrap().start;
+                prop_assert!(number < asked, "{} of {}", number, asked);
+                prop_assert!(now - at[number as usize] >= timeout);
+            }
+            if let Some(query) = posted.due(0, now) {
+                now += took;
+                posted.answered(&query, &[], took, now);
+                asked = at.len() as Seq;
+                let pause = posted.next_due(0).unwrap() - now;
+                prop_assert!(pause > Duration::ZERO && pause <= timeout);
+                prop_assert!(pause <= INTERVAL.1.max(took));
+            } else if posts {
+                now += took;
+                let launch = Launch { channel: posted.channel(0, 0, now), ..Launch::default() };
+                let chunk = Chunk { bytes: b"{}\n".to_vec(), events: 1 };
+                let attempt = Attempt::from(Batch::from(Run::new(chunk, at.len() as Seq)));
+                posted.accepted(launch, at.len() as u64, Body::new(attempt, Ranges::default(), now));
+                at.push(now);
+            } else {
+                now += Duration::from_millis(waits);
+            }
+        }
     }
 }

@@ -77,6 +77,18 @@ fn slow_acknowledgements_do_not_slow_delivery_down() {
     assert!(slow < at_once + at_once / 5, "{at_once:?}, {slow:?}");
 }
 
+#[test]
+fn a_query_that_hangs_is_made_again_soon() {
+    let mut splunk = Splunk::new(1);
+    splunk.hangs = Some(TIMEOUT);
+    let mut simulation = stream(splunk, 1, 100_000, 1);
+    run(&mut simulation, MAX * 10);
+    assert!(simulation.delivered_all_but(&[]));
+    let late = simulation.latest();
+    assert!(late < TIMEOUT * 2 + MAX / 2, "{late:?}");
+    assert_eq!((simulation.queries_failed, simulation.redelivered), (1, 0));
+}
+
 /// Two bodies, and what comes in between.
 const FEW: usize = 3000;
 

@@ -21,6 +21,8 @@ pub(super) struct Splunk {
     /// The id of a channel's first body.
     pub(super) first_id: u64,
     pub(super) took: Duration,
+    /// The next query gets no answer, and ends after this time.
+    pub(super) hangs: Option<Duration>,
     pub(super) dice: u64,
     /// What goes wrong now and then.
     pub(super) trouble: Trouble,
@@ -70,6 +72,7 @@ impl Splunk {
             deaf: None,
             first_id: 0,
             took: QUICK,
+            hangs: None,
             dice: 1,
             trouble: Trouble::default(),
             indexed: BTreeSet::new(),
@@ -184,6 +187,9 @@ impl Splunk {
         self.queries += 1;
         let (indexer, has_moved) = self.choose(query.sender, query.endpoint, at);
         let error = |cause| Err(DeliveryError::transient(cause, "query"));
+        if let Some(took) = self.hangs.take() {
+            return (error(Cause::Timeout), took, has_moved);
+        }
         if self.is(self.trouble.busy) {
             return (error(Cause::Answer), self.took, has_moved);
         }
