@@ -462,6 +462,27 @@ fn what_is_not_acknowledged_at_the_end_is_said_so_and_read_again_from_a_file() {
     assert_eq!(agent.wait().balance().delivered, 20);
 }
 
+/// After a query that was so slow, none is made for seconds.
+#[test]
+fn a_stop_asks_at_once() {
+    let splunk = Splunk::start(None);
+    let slow = Answer::status(503).after(Duration::from_millis(1100));
+    splunk.change(|state| state.ack = Some(slow));
+    let (agent, _) = splunk.posted(&[], 20);
+    agent.wait_for_log("can't ask which events are indexed");
+    splunk.change(|state| state.ack = None);
+    splunk.index_from_now_on();
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    let balance = ended.balance();
+    assert_eq!(
+        (balance.delivered, balance.dropped),
+        (20, 0),
+        "{}",
+        ended.log
+    );
+}
+
 /// They are dropped, and nobody will know whether they arrived.
 #[test]
 fn what_is_not_acknowledged_when_forwarding_is_disabled_is_said_so() {

@@ -27,7 +27,7 @@ use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
 use super::compression::Compression;
-use super::posted::{CHANGED, Posted};
+use super::posted::Posted;
 use super::route::{Route, Ways};
 use super::step::{Settings, Step, Terms};
 use crate::buffer::acks::{Seq, overlap};
@@ -180,10 +180,11 @@ impl Delivery {
     }
 
     /// The agent stops: what is due later is tried now. Further calls change nothing.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.stopping, true) {
             self.wait_until = None;
             self.pauses.fill(None);
+            self.posted.hurry(now);
         }
     }
 
@@ -201,9 +202,8 @@ impl Delivery {
         self.chance = Chance::default();
         self.backoff.reset();
         self.route = Route::new(terms.policy, &self.backoff);
-        let lost = self.posted.lose_all(CHANGED);
+        let lost = self.posted.retarget(terms.ack_timeout);
         self.post_again(lost);
-        self.posted = Posted::new(terms.ack_timeout, self.posted.count());
         self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;

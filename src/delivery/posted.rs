@@ -36,6 +36,8 @@ pub(super) struct Posted {
     count: u64,
     /// Events in all bodies.
     events: usize,
+    /// The agent stops, and waits for answers.
+    hurries: bool,
 }
 
 /// A body that was posted.
@@ -63,17 +65,19 @@ struct Channel {
 }
 
 impl Posted {
-    pub(super) fn new(timeout: Option<Duration>, count: u64) -> Self {
-        Posted {
-            timeout,
-            count,
-            ..Posted::default()
-        }
+    /// Bodies go to another target from now on. Returns what must be posted again.
+    pub(super) fn retarget(&mut self, timeout: Option<Duration>) -> Vec<Body> {
+        self.timeout = timeout;
+        let channels = std::mem::take(&mut self.channels).into_values();
+        let bodies = channels.flat_map(|channel| channel.bodies.into_values());
+        self.doubted(bodies.collect(), CHANGED)
     }
 
-    /// How many channels there were.
-    pub(super) fn count(&self) -> u64 {
-        self.count
+    /// The agent stops: what is pending is asked about now, and then every second, or after as long as an
+    /// answer takes: others have to be posted, too.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.hurries = true;
+        self.channels.values_mut().for_each(|it| it.due = now);
     }
 
     /// The channel for the sender's next body to an endpoint.
@@ -149,14 +153,6 @@ impl Posted {
         bodies
     }
 
-    /// The same for all channels.
-    pub(super) fn lose_all(&mut self, why: &str) -> Vec<Body> {
-        let places: Vec<_> = self.channels.keys().copied().collect();
-        let lost = places.into_iter();
-        lost.flat_map(|(sender, endpoint)| self.lose(sender, endpoint, why))
-            .collect()
-    }
-
     /// Takes out what was not acknowledged in time. What is to be asked about now may be indexed: it stays until then.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Body> {
         let Some(timeout) = self.timeout else {
@@ -229,8 +225,12 @@ impl Posted {
         }
         let oldest = channel.bodies.values().map(|body| body.at).min();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let longest = match self.hurries {
+            true => INTERVAL.0,
+            false => INTERVAL.1,
+        };
         let pause = (age / PART_OF_AGE).max(took * RESTS);
-        let pause = pause.clamp(INTERVAL.0, INTERVAL.1.max(took));
+        let pause = pause.clamp(INTERVAL.0, longest.max(took));
         // Each body is asked about before its time is over.
         channel.due = now + pause.min(self.timeout.unwrap_or(Duration::MAX));
         Some((indexed, spooled, bytes))

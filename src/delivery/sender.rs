@@ -182,10 +182,10 @@ impl Sender {
     /// What to do now.
     fn next(&self, is_stopping: bool) -> Step {
         let mut delivery = self.senders.lock();
-        if is_stopping {
-            delivery.stop();
-        }
         let now = Instant::now();
+        if is_stopping {
+            delivery.stop(now);
+        }
         let step = match self.targets {
             None if !self.is_awaited => {
                 let waiting = self.senders.consumer.waiting();

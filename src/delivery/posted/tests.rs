@@ -13,7 +13,14 @@ const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
 fn posted() -> Posted {
-    Posted::new(Some(TIMEOUT), 0)
+    within(TIMEOUT)
+}
+
+/// For bodies that are to be indexed within this time.
+fn within(timeout: Duration) -> Posted {
+    let mut posted = Posted::default();
+    posted.retarget(Some(timeout));
+    posted
 }
 
 impl Posted {
@@ -38,7 +45,7 @@ fn post(posted: &mut Posted, id: u64, at: Instant) -> usize {
 #[test]
 fn no_channel_has_the_number_of_another() {
     let now = Instant::now();
-    assert_eq!(Posted::new(None, 0).channel(0, 0, now), None);
+    assert_eq!(Posted::default().channel(0, 0, now), None);
     let mut posted = posted();
     for (number, (sender, endpoint)) in (1..).zip([(0, 0), (0, 1), (1, 0), (0, 1)]) {
         if number == 4 {
@@ -48,8 +55,8 @@ fn no_channel_has_the_number_of_another() {
             assert_eq!(posted.channel(sender, endpoint, now), Some(number));
         }
     }
-    let mut of_another_target = Posted::new(Some(TIMEOUT), posted.count());
-    assert_eq!(of_another_target.channel(0, 0, now), Some(5));
+    posted.retarget(Some(TIMEOUT));
+    assert_eq!(posted.channel(0, 0, now), Some(5));
 }
 
 #[test]
@@ -147,7 +154,7 @@ proptest! {
         actions in vec((0u64..40_000, prop_oneof![Just(0), Just(5), 0u64..40_000], any::<bool>()), 1..100),
     ) {
         let timeout = Duration::from_millis(timeout);
-        let (begin, mut posted) = (Instant::now(), Posted::new(Some(timeout), 0));
+        let (begin, mut posted) = (Instant::now(), within(timeout));
         let (mut now, mut at, mut asked) = (begin, Vec::new(), 0);
         for (waits, took, posts) in actions {
             let took = Duration::from_millis(took);

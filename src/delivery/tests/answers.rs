@@ -343,7 +343,7 @@ fn who_rejects_one_event_after_the_other_gets_another_one_and_then_fewer() {
             });
         }
         if stops {
-            delivery.stop();
+            delivery.stop(Instant::now());
         }
         let now = Instant::now();
         let effects = delivery.on(flight, outcome, QUICK, now);

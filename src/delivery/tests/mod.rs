@@ -309,7 +309,7 @@ impl Simulation {
         if is_stopped {
             self.stop_at = None;
             self.arrivals.truncate(self.taken);
-            self.delivery.stop();
+            self.delivery.stop(self.now);
             self.wake(|doing| matches!(doing, Doing::Waiting(_)));
         }
         for sender in 0..self.senders.len() {

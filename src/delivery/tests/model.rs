@@ -210,7 +210,7 @@ proptest! {
             simulation.delivery.retarget(2, Terms { max_events: 1 + events as usize, ..terms() });
         }
         if stop.is_some() {
-            simulation.delivery.stop();
+            simulation.delivery.stop(simulation.now);
             simulation.arrivals.iter_mut().for_each(|at| *at = Duration::ZERO);
             // After a stop, what fails is left for the next start, and everything is final or buffered.
             let mut allowed = Allowed::default();

@@ -89,6 +89,37 @@ fn a_query_that_hangs_is_made_again_soon() {
     assert_eq!((simulation.queries_failed, simulation.redelivered), (1, 0));
 }
 
+/// After a minute it is asked every 10 s.
+#[test]
+fn a_stop_asks_at_once_and_then_every_second() {
+    let minute = Duration::from_secs(60);
+    for (stop, took) in [
+        (62, 0),
+        (65, 0),
+        (67, 0),
+        (69, 0),
+        (50, 0),
+        (52, 0),
+        (55, 0),
+        (55, 3),
+        (65, 3),
+    ] {
+        let (stop, took) = (Duration::from_secs(stop), QUICK + Duration::from_secs(took));
+        let mut splunk = Splunk::new(1);
+        (splunk.delay, splunk.took) = (minute, took);
+        let mut simulation = stream(splunk, 1, 10, 0);
+        simulation.stop_at = Some(stop);
+        run(&mut simulation, stop + MAX);
+        assert!(simulation.delivered_all_but(&[]), "{stop:?}");
+        let indexed = minute + took + Duration::from_secs(1);
+        let late = simulation.latest().saturating_sub(indexed.max(stop));
+        assert!(
+            late <= took * 3 + Duration::from_secs(1),
+            "{stop:?} {took:?}: {late:?}"
+        );
+    }
+}
+
 /// Two bodies, and what comes in between.
 const FEW: usize = 3000;
 
