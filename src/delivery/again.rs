@@ -5,30 +5,26 @@ use std::collections::VecDeque;
 
 use super::attempt::Attempt;
 use super::batch::Batch;
+use super::doubt::Doubt;
 use crate::text::ranges::Ranges;
 
-/// Events of a body, and the reason why they may have arrived before.
-type Unread = (Ranges, Option<String>);
-
-/// The bodies, the oldest first.
+/// What the bodies held, the oldest first: all of it may have arrived before.
 #[derive(Debug, Default)]
 pub(super) struct Again {
-    waiting: VecDeque<Unread>,
+    waiting: VecDeque<Doubt>,
     /// A sender reads these.
-    reading: Option<Unread>,
+    reading: Option<Doubt>,
 }
 
 impl Again {
     /// How many events there are.
     pub(super) fn events(&self) -> usize {
         let all = self.waiting.iter().chain(&self.reading);
-        all.map(|(seqs, _)| seqs.events()).sum()
+        all.map(|doubt| doubt.seqs.events()).sum()
     }
 
-    pub(super) fn push(&mut self, seqs: Ranges, doubt: Option<String>) {
-        if !seqs.is_empty() {
-            self.waiting.push_back((seqs, doubt));
-        }
+    pub(super) fn push(&mut self, body: Option<Doubt>) {
+        self.waiting.extend(body);
     }
 
     /// The next body, unless one is being read.
@@ -37,18 +33,18 @@ impl Again {
             return None;
         }
         self.reading = self.waiting.pop_front();
-        self.reading.as_ref().map(|(seqs, _)| seqs.clone())
+        self.reading.as_ref().map(|doubt| doubt.seqs.clone())
     }
 
     /// These of its events were read, and the others are missing; none if it can't be read now.
     pub(super) fn read(&mut self, batch: Option<Batch>) -> Option<Attempt> {
-        let (seqs, doubt) = self.reading.take()?;
+        let doubt = self.reading.take()?;
         let Some(batch) = batch else {
-            self.waiting.push_front((seqs, doubt));
+            self.waiting.push_front(doubt);
             return None;
         };
         let mut attempt = Attempt::from(batch);
-        attempt.doubt = doubt;
+        attempt.doubt = Some(doubt);
         (!attempt.batch.is_empty()).then_some(attempt)
     }
 }

@@ -43,7 +43,9 @@ impl Delivery {
             attempt, spooled, ..
         } in bodies
         {
-            self.again.push(spooled, attempt.doubt.clone());
+            let doubt = attempt.doubt.as_ref();
+            let unread = doubt.and_then(|doubt| doubt.about(spooled.iter()));
+            self.again.push(unread);
             if !attempt.batch.is_empty() {
                 self.retry.push_back(attempt);
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::compression::Packed;
+use super::doubt::Doubt;
 use crate::buffer::acks::Seq;
 use crate::sys::backoff::Backoff;
 use crate::text::ranges::Ranges;
@@ -29,8 +30,8 @@ pub(super) struct Attempt {
     latest: (u32, u64),
     /// Halves of the same body have the same number.
     pub(super) family: u64,
-    /// The reason why it may have arrived before.
-    pub(super) doubt: Option<String>,
+    /// What may have arrived before. It may name others, too, that were part of it.
+    pub(super) doubt: Option<Doubt>,
     /// The endpoints at which it has failed, maybe because of itself.
     pub(super) blamed: Vec<usize>,
     /// It took long to fail, or was asked to wait: until then others go first.
@@ -143,19 +144,34 @@ impl Flight {
 }
 
 impl Attempt {
-    /// The same history, for these events.
+    /// The same history, for these of its events.
     pub(super) fn of(&self, batch: Batch) -> Attempt {
         Attempt {
+            doubt: self.doubt_about(&batch),
             batch,
             failures: self.failures,
             gaps: self.gaps,
             latest: self.latest,
             family: self.family,
-            doubt: self.doubt.clone(),
             blamed: self.blamed.clone(),
             due: self.due,
             is_apart: self.is_apart,
         }
+    }
+
+    /// Which of its events that are in this batch may have arrived before.
+    pub(super) fn doubt_about(&self, batch: &Batch) -> Option<Doubt> {
+        self.doubt.as_ref()?.about(batch.seqs())
+    }
+
+    /// Adds other events. Of its history and of theirs, only that stays which of them may have arrived.
+    pub(super) fn join(&mut self, other: Attempt) {
+        let doubt = other.doubt_about(&other.batch);
+        match (&mut self.doubt, doubt) {
+            (Some(all), Some(doubt)) => all.join(&doubt),
+            (none, doubt) => *none = none.take().or(doubt),
+        }
+        self.batch.merge(other.batch);
     }
 
     /// The same events; all that is known of them is whether they may have arrived.

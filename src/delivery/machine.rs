@@ -391,8 +391,7 @@ impl Delivery {
     pub(super) fn join_retries(&mut self) {
         let mut all = Attempt::default();
         for attempt in std::mem::take(&mut self.retry) {
-            all.batch.merge(attempt.batch);
-            all.doubt = all.doubt.or(attempt.doubt);
+            all.join(attempt);
         }
         if !all.batch.is_empty() {
             self.retry.push_back(all);

@@ -9,6 +9,7 @@ pub mod body_size;
 pub mod chance;
 pub mod compression;
 mod disabled;
+mod doubt;
 mod flights;
 pub mod machine;
 mod next_body;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::attempt::{Attempt, Launch};
 use super::batch::Batch;
+use super::doubt::Doubt;
 use super::machine::Delivery;
 use super::outcome::{Cause, DeliveryError, EventOutcome, Partial};
 use super::step::Effect;
@@ -67,7 +68,8 @@ impl Delivery {
         }
         if !unknown.is_empty() {
             let mut attempt = Attempt::from(unknown);
-            attempt.doubt = partial.failure.as_ref().map(|error| error.message.clone());
+            let why = partial.failure.as_ref().map(|error| &*error.message);
+            attempt.doubt = Doubt::of(attempt.batch.seqs(), why.unwrap_or_default());
             self.retry.push_front(attempt);
         }
         if !again.is_empty() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Launch};
 use super::batch::Batch;
+use super::doubt::Doubt;
 use super::step::Query;
 use crate::text::quantity::HumanDuration;
 use crate::text::ranges::Ranges;
@@ -108,14 +109,14 @@ impl Posted {
         let place = (launch.sender, launch.endpoint);
         let channel = self.channels.get_mut(&place);
         let Some(channel) = channel.filter(|channel| Some(channel.number) == launch.channel) else {
-            body.attempt.doubt = Some(MOVED.into());
             body.spooled = Ranges::default();
+            body.doubt(MOVED);
             return (Batch::default(), vec![body]);
         };
         if channel.last.is_some_and(|last| id <= last) {
             let mut again = self.lose(launch.sender, launch.endpoint, REPEATED);
             let released = body.release();
-            body.attempt.doubt = Some(REPEATED.into());
+            body.doubt(REPEATED);
             again.push(body);
             return (released, again);
         }
@@ -147,7 +148,7 @@ impl Posted {
     /// These are to be posted again, though they may be indexed.
     fn doubted(&mut self, mut bodies: Vec<Body>, why: &str) -> Vec<Body> {
         for body in &mut bodies {
-            body.attempt.doubt = Some(why.to_owned());
+            body.doubt(why);
             self.events -= body.events();
         }
         bodies
@@ -255,6 +256,12 @@ impl Body {
 
     fn events(&self) -> usize {
         self.attempt.batch.extent().events + self.spooled.events()
+    }
+
+    /// It may be indexed.
+    fn doubt(&mut self, why: &str) {
+        let seqs = self.attempt.batch.seqs().chain(self.spooled.iter());
+        self.attempt.doubt = Doubt::of(seqs, why);
     }
 
     /// Takes out what the spool has.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Flight, Launch, PER_GAP, Suspect};
-use super::batch::Batch;
+use super::doubt::Doubt;
 use super::machine::{DOWN_IN_BETWEEN, Delivery, HURRY};
 use super::outcome::{Cause, DeliveryError, Outcome};
 use super::posted::{Body, CHANGED};
@@ -94,7 +94,7 @@ impl Delivery {
     fn late(&mut self, mut attempt: Attempt, outcome: &Outcome, effects: &mut Vec<Effect>) {
         match outcome {
             Outcome::Delivered => return effects.push(Effect::Delivered(attempt.batch)),
-            Outcome::Accepted(_) => attempt.doubt = Some(CHANGED.into()),
+            Outcome::Accepted(_) => attempt.doubt = Doubt::of(attempt.batch.seqs(), CHANGED),
             _ => {}
         }
         self.retry.push_front(attempt.without_history());
@@ -206,7 +206,7 @@ impl Delivery {
             if !self.rejects_all() {
                 effects.push(Effect::Divided);
             }
-            return self.split(attempt, true, error.wrong.map(|at| (at, error.message)));
+            return self.split(attempt, true, error.wrong);
         }
         effects.push(Effect::Rejected(attempt.batch, error.message.clone()));
         self.rejected_in_a_row = self.rejected_in_a_row.saturating_add(1);
@@ -389,30 +389,23 @@ impl Delivery {
     }
 
     /// Queues both halves, or all parts: at the front, or behind the other parts of what this was a part of, if those
-    /// are next. If it is known which event is `wrong` and why, what is before it is apart: the webhook may have taken
-    /// that.
-    fn split(&mut self, attempt: Attempt, at_once: bool, wrong: Option<(usize, String)>) {
+    /// are next. If it is known which event is `wrong`, what is before it is apart: the webhook may have taken that.
+    fn split(&mut self, mut attempt: Attempt, at_once: bool, wrong: Option<usize>) {
         self.family += 1;
-        let history = attempt.of(Batch::default());
-        let events = attempt.batch.extent().events;
-        let wrong = wrong.filter(|(at, _)| *at < events);
+        let mut rest = std::mem::take(&mut attempt.batch);
+        let wrong = wrong.filter(|at| *at < rest.extent().events);
         let is_sibling = |next: &&Attempt| next.family == attempt.family && next.family > 0;
         let mut place = match !at_once && self.others_pass() {
             true => self.retry.iter().take_while(is_sibling).count(),
             false => 0,
         };
         let parts = attempt.due.map_or(2, |_| PARTS);
-        let at = wrong.as_ref().map(|(at, _)| *at);
-        let mut doubt = wrong.filter(|(at, _)| *at > 0).map(|(_, why)| why);
-        let mut rest = attempt.batch;
         for left in (1..=parts).rev() {
             let share = rest.extent().events / left;
-            let (part, others) = rest.split(at.filter(|_| left > 1).unwrap_or(share));
+            let (part, others) = rest.split(wrong.filter(|_| left > 1).unwrap_or(share));
             rest = others;
             if !part.is_empty() {
-                let mut part = history.half(part, self.family);
-                part.doubt = part.doubt.or(doubt.take());
-                self.retry.insert(place, part);
+                self.retry.insert(place, attempt.half(part, self.family));
                 place += 1;
             }
         }
@@ -430,17 +423,14 @@ fn kind(message: &str) -> impl Iterator<Item = &str> {
     message.split(' ').take(2)
 }
 
-/// What to report of events that may have arrived before and were sent again now. Notes whether they may have arrived
-/// with this request, too.
+/// What to report of events that may have arrived before and were sent again now. Notes which may have arrived with
+/// this request, too.
 fn redelivered(attempt: &mut Attempt, outcome: &Outcome) -> Option<Effect> {
-    let error = match outcome {
-        Outcome::Failed(error) => Some(error),
-        _ => None,
-    };
-    let was_sent = error.is_none_or(|error| error.cause != Cause::Unreachable);
-    let doubt = attempt.doubt.take_if(|_| was_sent);
-    if let Some(error) = error.filter(|error| error.may_have_arrived) {
-        attempt.doubt = Some(error.message.clone());
+    let is_unsent = matches!(outcome, Outcome::Failed(error) if error.cause == Cause::Unreachable);
+    if is_unsent {
+        return None;
     }
-    doubt.map(|doubt| Effect::Redelivered(attempt.batch.extent().events, doubt))
+    let doubt = attempt.doubt_about(&attempt.batch);
+    attempt.doubt = Doubt::after(&attempt.batch, outcome);
+    doubt.map(|doubt| Effect::Redelivered(doubt.seqs.events(), doubt.why))
 }

@@ -66,6 +66,22 @@ impl Ranges {
         }
     }
 
+    /// What of these numbers is in it.
+    pub fn within(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let mut next = range.start;
+        std::iter::from_fn(move || {
+            while next < range.end {
+                let start = next;
+                let (is_in, end) = self.run(start);
+                next = end.min(range.end);
+                if is_in {
+                    return Some(start..next);
+                }
+            }
+            None
+        })
+    }
+
     /// Whether some of these numbers are in it.
     pub fn meets(&self, range: &Range<u64>) -> bool {
         let (is_in, next) = self.run(range.start);
@@ -194,6 +210,9 @@ mod tests {
                 for end in 0..60 {
                     let meets = model.range(20..end.max(20)).next().is_some();
                     prop_assert_eq!(ranges.meets(&(20..end)), meets);
+                    let within: Vec<_> = ranges.within(20..end).flatten().collect();
+                    let expected: Vec<_> = model.range(20..end.max(20)).copied().collect();
+                    prop_assert_eq!(within, expected);
                 }
                 // No two touch, so that there are no more ranges than holes require.
                 let all: Vec<_> = ranges.iter().collect();

@@ -3,11 +3,17 @@
 use super::parts::partial;
 use super::*;
 use crate::delivery::attempt::{Airborne, Attempt, Launch};
+use crate::delivery::doubt::Doubt;
 use crate::delivery::outcome::EventOutcome;
 use crate::delivery::posted::{CHANGED, MOVED};
 
 fn events() -> Attempt {
     Attempt::from(Batch::of(b"{}\n{}\n{}\n"))
+}
+
+/// Why they may have arrived.
+fn reason(attempt: &Attempt) -> Option<&str> {
+    attempt.doubt.as_ref().map(|doubt| &*doubt.why)
 }
 
 /// Three events are in flight.
@@ -36,15 +42,23 @@ fn splunk() -> Terms {
 fn what_the_previous_target_has_taken_is_delivered() {
     let accepted = || Outcome::Accepted(0);
     let failed = || failed(Cause::Answer);
+    let third = || {
+        Outcome::Rejected(DeliveryError {
+            wrong: Some(2),
+            ..DeliveryError::transient(Cause::Answer, "HTTP 400")
+        })
+    };
     for (is_installed, outcome, delivered, doubt) in [
         (true, Outcome::Delivered, 3, None),
         (true, accepted(), 0, Some(CHANGED)),
         (true, failed(), 0, None),
         (true, rejected(), 0, None),
+        (true, third(), 0, Some("HTTP 400")),
         (false, Outcome::Delivered, 3, None),
         (false, accepted(), 0, Some(CHANGED)),
         (false, failed(), 0, None),
         (false, rejected(), 0, None),
+        (false, third(), 0, Some("HTTP 400")),
     ] {
         let (mut delivery, mut flight) = in_flight(terms());
         match is_installed {
@@ -60,7 +74,7 @@ fn what_the_previous_target_has_taken_is_delivered() {
         assert!(!is_restored(&effects), "nothing is known of this one");
         assert_eq!(delivery.buffered(), 3 - delivered);
         let attempt = delivery.retry.front();
-        assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt);
+        assert_eq!(attempt.and_then(reason), doubt);
         assert_eq!(delivery.suspects.len(), 0, "{is_installed}");
     }
 }
@@ -69,11 +83,11 @@ fn what_the_previous_target_has_taken_is_delivered() {
 #[test]
 fn what_was_not_sent_is_as_doubtful_as_before() {
     let (mut delivery, mut flight) = in_flight(terms());
-    flight.attempt.doubt = Some(MOVED.into());
+    flight.attempt.doubt = Doubt::of(flight.batch().seqs(), MOVED);
     delivery.wakes_others();
     delivery.unsent(flight);
     let attempt = delivery.retry.front().unwrap();
-    assert_eq!(attempt.doubt.as_deref(), Some(MOVED));
+    assert_eq!(reason(attempt), Some(MOVED));
     assert_eq!((delivery.buffered(), delivery.in_flight.len()), (3, 0));
     assert!(delivery.wakes_others());
 }
@@ -144,7 +158,7 @@ fn what_another_server_has_taken_is_sent_again() {
         assert_eq!((delivery.posted(), delivery.buffered()), (posted, 3));
     }
     let attempt = delivery.retry.pop_front().unwrap();
-    assert_eq!(attempt.doubt.as_deref(), Some(MOVED));
+    assert_eq!(reason(&attempt), Some(MOVED));
 }
 
 #[test]
@@ -243,7 +257,7 @@ fn what_may_have_arrived_is_reported_when_it_is_sent_again() {
         (failed(Cause::Unreachable), false, Some("before")),
     ] {
         let (mut delivery, mut flight) = in_flight(terms());
-        flight.attempt.doubt = Some("before".to_owned());
+        flight.attempt.doubt = Doubt::of(flight.batch().seqs(), "before");
         let name = format!("{outcome:?}");
         let effects = delivery.on(flight, outcome, QUICK, Instant::now());
         let reports = effects.iter().filter_map(|effect| match effect {
@@ -257,7 +271,7 @@ fn what_may_have_arrived_is_reported_when_it_is_sent_again() {
             "{name}"
         );
         let attempt = delivery.retry.front();
-        assert_eq!(attempt.and_then(|it| it.doubt.as_deref()), doubt, "{name}");
+        assert_eq!(attempt.and_then(reason), doubt, "{name}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod disabled;
+mod doubts;
 mod failures;
 mod launches;
 mod model;
@@ -158,6 +159,9 @@ struct Simulation {
     /// Counts of effects.
     set_aside: usize,
     redelivered: usize,
+    /// Events that may have arrived, as long as they are not sent again, and how many were.
+    doubtful: BTreeSet<Seq>,
+    expected_redelivered: usize,
     sizes_learned: Vec<usize>,
     queries_failed: usize,
     /// How long it waited after each failure.
@@ -219,6 +223,8 @@ impl Simulation {
             rejected: BTreeMap::new(),
             set_aside: 0,
             redelivered: 0,
+            doubtful: BTreeSet::new(),
+            expected_redelivered: 0,
             sizes_learned: Vec::new(),
             queries_failed: 0,
             delays: Vec::new(),

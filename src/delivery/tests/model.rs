@@ -11,7 +11,8 @@ use crate::delivery::outcome::EventOutcome;
 #[derive(Debug, Clone)]
 enum Answer {
     Delivered,
-    Rejected,
+    /// With the place of the wrong event, if that is known.
+    Rejected(Option<usize>),
     TooLarge,
     Failed(Cause),
     /// One outcome per event, over and over.
@@ -36,7 +37,7 @@ fn answer() -> impl Strategy<Value = Answer> {
     ];
     prop_oneof![
         6 => Just(Answer::Delivered),
-        2 => Just(Answer::Rejected),
+        2 => proptest::option::of(0usize..40).prop_map(Answer::Rejected),
         2 => Just(Answer::TooLarge),
         6 => cause.prop_map(Answer::Failed),
         2 => vec(event, 1..6).prop_map(Answer::Partial),
@@ -62,10 +63,13 @@ impl Allowed {
                 self.delivered.extend(seqs);
                 Outcome::Delivered
             }
-            Answer::Rejected => {
+            Answer::Rejected(wrong) => {
                 self.rejected
                     .extend(seqs.iter().filter(|_| seqs.len() == 1));
-                rejected()
+                Outcome::Rejected(DeliveryError {
+                    wrong: *wrong,
+                    ..DeliveryError::transient(Cause::Answer, "HTTP 400")
+                })
             }
             Answer::TooLarge => {
                 self.rejected

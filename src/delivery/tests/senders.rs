@@ -38,11 +38,14 @@ impl Simulation {
                 if has_moved {
                     self.delivery.moved(sender, flight.endpoint());
                 }
+                let seqs: Vec<_> = flight.batch().seqs().flatten().collect();
+                self.expect_redelivered(&seqs, &outcome);
                 let is_accepted = matches!(outcome, Outcome::Accepted(_));
                 let before = self.delivery.posted.events();
                 for effect in self.delivery.on(flight, outcome, took, self.now) {
                     self.apply(effect);
                 }
+                assert_eq!(self.redelivered, self.expected_redelivered);
                 if is_accepted && self.delivery.posted.events() <= before {
                     self.rests[sender] = self.now + MIN;
                 }

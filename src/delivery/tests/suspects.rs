@@ -4,6 +4,7 @@ use std::iter::once;
 
 use super::*;
 use crate::delivery::attempt::{Airborne, Attempt, Launch, Suspect, draw};
+use crate::delivery::doubt::Doubt;
 
 #[test]
 fn a_suspect_is_tried_after_its_backoff_and_at_the_end_when_nothing_else_is_left() {
@@ -170,16 +171,16 @@ fn all_that_is_known_of_an_attempt_makes_it_an_old_one() {
     let changes: [fn(&mut Attempt); 4] = [
         |it| it.failures = 1,
         |it| it.family = 1,
-        |it| it.doubt = Some("no answer".to_owned()),
+        |it| it.doubt = Doubt::of(it.batch.seqs(), "no answer"),
         |it| it.blamed = vec![0],
     ];
     assert!(Attempt::default().is_new());
     for (place, change) in changes.iter().enumerate() {
-        let mut attempt = Attempt::default();
+        let mut attempt = Attempt::from(events(2));
         change(&mut attempt);
         assert!(!attempt.is_new(), "{place}");
-        assert!(!attempt.of(Batch::default()).is_new(), "{place}");
-        assert_eq!(attempt.half(Batch::default(), 7).family, 7);
+        assert!(!attempt.of(events(1)).is_new(), "{place}");
+        assert_eq!(attempt.half(events(1), 7).family, 7);
     }
 }
 
