@@ -186,6 +186,25 @@ fn unfinished_messages_do_not_get_the_sidecar_killed() {
     all_arrive(agent, &hook, &cgroup, ACCEPTED + 2);
 }
 
+/// They are few bytes each, and as a tree they would be a hundred times as much.
+#[test]
+fn a_message_of_many_tiny_parts_does_not_get_the_sidecar_killed() {
+    let Some(cgroup) = sidecar() else { return };
+    let (hook, address) = (Webhook::start(), free_address());
+    hook.hold();
+    let agent = start(&cgroup, &hook, &[format!("fluent:{address}")]);
+    let mut client = fluent(address);
+    let many = r#"{"":0},"#.repeat(1_100_000);
+    let option = format!("{{\"chunk\":\"c\",\"x\":[{many}{{}}]}}");
+    for number in 0..4 {
+        let message = format!("[\"t\",1,{},{option}]", event(number));
+        acknowledged(&mut client, message.as_bytes());
+    }
+    // It is no message, and asks for an acknowledgement all the same.
+    acknowledged(&mut client, format!("[1,{option}]").as_bytes());
+    all_arrive(agent, &hook, &cgroup, 4);
+}
+
 fn fluent(address: SocketAddr) -> TcpStream {
     let client = eventually("a connection", || TcpStream::connect(address).ok());
     client

@@ -10,7 +10,7 @@
 //! The option may be missing. Tag and times are ignored: the records have their own times.
 
 use super::head::{Head, split_value};
-use crate::framer::walk::elements;
+use crate::framer::walk::{elements, members};
 
 /// What a message is.
 #[derive(Debug, PartialEq, Eq)]
@@ -263,9 +263,10 @@ pub fn json_record_of(entry: &[u8]) -> Option<&[u8]> {
     parts.next().is_none().then_some(record)
 }
 
+/// An option may have as many members as a message has bytes, and no tree is built of them.
 fn json_ack_of(option: &[u8]) -> Option<Vec<u8>> {
-    let option: serde_json::Value = serde_json::from_slice(option).ok()?;
-    let chunk = option.get("chunk").filter(|chunk| chunk.is_string())?;
+    let chunks = members(option).filter(|(name, _)| name.is(b"chunk"));
+    let chunk: String = serde_json::from_slice(chunks.last()?.1).ok()?;
     Some(serde_json::json!({ "ack": chunk }).to_string().into_bytes())
 }
 

@@ -58,6 +58,22 @@ fn what_is_no_message_may_want_an_acknowledgement() {
     for other in ["[1,{}]", "[]", r#"{"chunk":"a"}"#] {
         assert_eq!(json_ack_at_end(other.as_bytes()), None, "{other}");
     }
+    for (option, ack) in [
+        (
+            r#"{"chunk":"a","x":[{"chunk":"b"}],"chunk":"c"}"#,
+            Some("c"),
+        ),
+        (r#"{"chunk":"a","chunk":1}"#, None),
+        (r#"{"\u0063hunk":"\u00e9"}"#, Some("é")),
+        (r#"{"chunk":"\ud800"}"#, None),
+        // Whatever else there is.
+        (r#"{"chunk":"c","x":"\ud800","y":1e999}"#, Some("c")),
+        (r#"{"x":{"chunk":"c"}}"#, None),
+    ] {
+        let ack = ack.map(|ack| format!("{{\"ack\":\"{ack}\"}}").into_bytes());
+        let other = format!("[1,{option}]");
+        assert_eq!(json_ack_at_end(other.as_bytes()), ack, "{option}");
+    }
     let ack = ack_at_end(b"\x92\x01\x81\xa5chunk\xa1a");
     assert_eq!(ack.as_deref(), Some(&b"\x81\xa3ack\xa1a"[..]));
     for other in [&b"\x92\x01\x80"[..], b"\x90", b"\x81\xa5chunk\xa1a"] {
