@@ -16,6 +16,8 @@ use crate::telemetry::counters::{Reason, Refusal};
 use crate::telemetry::snapshot::Lag;
 
 mod count;
+#[cfg(test)]
+pub(super) mod fixture;
 
 /// While there is no room, how often to check whether the consumer is gone.
 const LOOK: Duration = Duration::from_millis(100);

@@ -8,12 +8,12 @@ use std::time::Instant;
 use super::tokens::Tokens;
 use super::*;
 use crate::buffer::chunk::Extent;
-use crate::buffer::queue::{Consumer, Taken, queue};
-use crate::rules::LiveRules;
+use crate::buffer::queue::{Consumer, Taken};
 use crate::source::listen::ListenSettings;
+use crate::source::output::fixture::output;
 use crate::source::spec::WhenFull;
 use crate::source::watched::Watched;
-use crate::telemetry::{Report, ReportedSource};
+use crate::telemetry::Report;
 
 /// A running listener, and the senders' end of its buffer.
 struct Served {
@@ -28,21 +28,7 @@ impl Served {
     /// With room for so many events, and with this token if there is one.
     fn new(events: usize, token: Option<&'static str>) -> Self {
         let bytes = 1 << 20;
-        let (producer, consumer) = queue(Extent { events, bytes });
-        let source = ReportedSource {
-            name: "http:a".into(),
-            resumes: false.into(),
-        };
-        let report = Arc::new(Report::new(Duration::from_secs(10), vec![source]));
-        let output = SourceOutput::new(
-            0,
-            producer,
-            None,
-            Arc::clone(&report),
-            WhenFull::Drop,
-            1 << 10,
-            LiveRules::default(),
-        );
+        let (output, consumer, report) = output(Extent { events, bytes }, WhenFull::Drop);
         let tokens = token.map(|token| {
             let make =
                 move |_: &[Vec<u8>]| Tokens::parse(token.as_bytes()).map_err(|what| (0, what));

@@ -95,6 +95,15 @@ fn watch(socket: &ListeningSocket, stop: &ShutdownSignal) -> io::Result<Epoll> {
     Ok(epoll)
 }
 
+/// Whether a stop has waited long enough for what clients have written.
+fn is_late(stop: &ShutdownSignal, deadline: &mut Option<Instant>) -> bool {
+    if !stop.is_triggered() {
+        return false;
+    }
+    let now = Instant::now();
+    now >= *deadline.get_or_insert(now + stream::LAST_READS)
+}
+
 struct Connection<P> {
     stream: Box<dyn Stream>,
     peer: Option<IpAddr>,
@@ -143,16 +152,20 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         let mut ready = Vec::new();
         let mut deadline = None;
         loop {
-            if stop.is_triggered() && deadline.is_none() {
-                deadline = Some(Instant::now() + stream::LAST_READS);
-            }
+            let ends = is_late(stop, &mut deadline);
             self.just_deferred.clear();
             let is_idle = self.wait(&mut ready, deadline.is_none(), stop);
-            if deadline.is_some_and(|deadline| is_idle || Instant::now() >= deadline) {
+            if ends || deadline.is_some() && is_idle {
                 break;
             }
             ready.append(&mut self.unread);
+            // Those that have more to be read may be named by both: each has one turn.
+            ready.sort_unstable();
+            ready.dedup();
             for token in ready.drain(..) {
+                if is_late(stop, &mut deadline) {
+                    break;
+                }
                 match token {
                     SOCKET => self.accept_all(),
                     SHUTDOWN => {}
@@ -428,3 +441,6 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
