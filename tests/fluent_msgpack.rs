@@ -13,7 +13,7 @@ use socket2::SockRef;
 use crate::http_attacks::refused;
 use crate::source_fluent::{Place, Weed};
 use crate::source_http::{events, free_address, start};
-use crate::support::{Metrics, Webhook, arrived, end, event, eventually};
+use crate::support::{Metrics, Webhook, arrived, end, event, eventually, wait_for_end};
 
 const CAPTURE: &[u8] = include_bytes!("data/seaweedfs-fluent.msgpack.bin");
 const CAPTURE_ACK: &[u8] = include_bytes!("data/seaweedfs-fluent-ack.msgpack.bin");
@@ -293,6 +293,48 @@ fn a_client_may_wait_for_room_in_the_midst_of_a_long_chunk() {
     hook.wait_for_events(300);
     let balance = end(agent, &hook);
     assert_eq!((balance.received, balance.delivered), (300, 300));
+}
+
+/// It is in the agent's hands, and in part still in the socket's, and waits for room.
+#[test]
+fn a_long_chunk_that_nobody_else_has_is_delivered_or_counted() {
+    const EVENTS: u64 = 1000;
+    let text = "x".repeat(20_000);
+    let entry = |kind| {
+        let record = option(&[("a", &text), ("kind", kind)]);
+        packed(&array(vec![1.into(), record]))
+    };
+    let long = [entry("sent"), entry("excluded")].concat();
+    let long = Value::Binary(gzip(&long.repeat(EVENTS as usize / 2)));
+    for (leaves, room, reason) in [
+        (true, "--buffer-bytes=4MiB", "buffer full"),
+        (true, "--spool-bytes=4MiB", "spool full"),
+        (false, "--buffer-bytes=4MiB", "buffer full"),
+    ] {
+        let (hook, place) = (Webhook::start(), Place::tcp());
+        let rule = "--exclude=kind=excluded";
+        let agent = start(&hook, &[&place.option(), room, rule]);
+        hook.hold();
+        let mut weed = place.connect();
+        send(&mut weed, long.clone(), option(&[("compressed", "gzip")]));
+        agent.wait_for_log("refused (503 buffer full)");
+        if leaves {
+            drop(weed);
+        } else {
+            agent.signal(libc::SIGTERM);
+        }
+        agent.wait_for_log(&format!("({reason}); "));
+        hook.release();
+        let balance = if leaves {
+            end(agent, &hook)
+        } else {
+            wait_for_end(agent, &hook)
+        };
+        let sent = balance.delivered + balance.dropped;
+        let counts = (balance.received, balance.filtered, sent);
+        assert_eq!(counts, (EVENTS, EVENTS / 2, EVENTS / 2), "{balance:?}");
+        assert_eq!(balance.by_reason[reason], balance.dropped, "{balance:?}");
+    }
 }
 
 /// Nothing but strings, which becomes much more, and a chunk in a compression that is known only when it has ended.

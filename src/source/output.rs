@@ -9,12 +9,13 @@ use crate::buffer::chunk::{CHUNK_BYTES, Chunk, Extent, first_lines};
 use crate::buffer::queue::Producer;
 use crate::buffer::spool::{Appended, Appender};
 use crate::framer::{Event, Frame, Framer, Lost};
-use crate::rules::{LiveRules, Screened};
+use crate::rules::LiveRules;
 use crate::source::spec::WhenFull;
 use crate::telemetry::Report;
 use crate::telemetry::counters::{Reason, Refusal};
 use crate::telemetry::snapshot::Lag;
 
+mod clients;
 mod count;
 #[cfg(test)]
 pub(super) mod fixture;
@@ -322,53 +323,6 @@ impl SourceOutput {
         }
         let stats = self.producer.stats();
         stats.buffered().percent_of(stats.bound())
-    }
-
-    /// A client's events are to be offered when there are this many. Even then there is room for one more.
-    pub fn part(&self) -> Extent {
-        let bound = self.producer.stats().bound();
-        let bytes = bound.bytes.saturating_sub(self.max_line());
-        Extent {
-            events: bound.events,
-            bytes: bytes.clamp(1, CHUNK_BYTES / 2),
-        }
-    }
-
-    /// Whether this much of a client's events could ever be taken at once.
-    pub fn could_take(&self, extent: Extent) -> bool {
-        match &self.spool {
-            Some(spool) => spool.could_take(extent),
-            None => extent.fits(self.producer.stats().bound()),
-        }
-    }
-
-    /// Removes the events of a client that should not be sent. Then [take the rest whole](Self::take_whole).
-    pub fn screen(&self, chunk: &mut Chunk) -> Screened {
-        self.rules.screen(chunk, 0)
-    }
-
-    /// Takes a client's events into the buffer, all or none, after they were `screened`. Waits only until they are as
-    /// safe as a spool has promised. What is not taken is not counted: the client must be refused.
-    pub fn take_whole(&self, chunk: &mut Chunk, screened: &Screened) -> bool {
-        let count = |events| {
-            self.report
-                .received(self.source, events + screened.events());
-            self.count_screened(screened);
-        };
-        if chunk.events == 0 {
-            count(0);
-            return true;
-        }
-        self.look_at_clock(chunk);
-        let Some(spool) = &self.spool else {
-            return self.producer.offer_whole(chunk, count);
-        };
-        let is_taken = spool.append_and_wait(chunk) == Appended::Taken;
-        // The spool has counted what it took.
-        if is_taken && *screened != Screened::default() {
-            count(0);
-        }
-        is_taken
     }
 
     /// Counts and logs that a client was refused, for this reason.

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::complaint::{HANDSHAKE, NOT_FLUENT, NOT_GZIP, SILENT, SPEAKS_TLS, TOO_LARGE};
 use super::head::Fault;
+use super::intake::Intake;
 use super::message::{self, Entries, Events, Parsed};
 use super::parts::{Parts, Step};
 use super::unpack::take_whole;
 use super::values::{Found, Values};
 use crate::framer::{Frame, Framer, Lost};
-use crate::rules::Screened;
 use crate::source::foreign;
 use crate::source::listen::{End, Progress, Protocol, Stream, WaitsFor};
 use crate::source::output::SourceOutput;
@@ -38,19 +38,11 @@ pub(super) struct Connection {
     /// Max bytes of all events of a message that is taken at once.
     max: usize,
     form: Form,
-    batch: Batch,
-    /// What the rules have taken out of the batch.
-    screened: Screened,
+    intake: Intake,
     /// The current message is taken in parts.
     parts: Option<Parts>,
-    /// It has waited for room in the buffer.
-    has_waited: bool,
     /// There is more to be done before more is read.
     is_busy: bool,
-    /// What to send when there is room for the batch.
-    deferred: Option<Vec<u8>>,
-    /// Acknowledgements to send now.
-    acks: Vec<u8>,
     /// Messages, or parts of them, that have ended.
     finished: u64,
     /// It is no longer of use, and was counted.
@@ -73,13 +65,9 @@ impl Connection {
             connected: Instant::now(),
             max: memory,
             form: Form::Unknown,
-            batch: Batch::new(output.max_line()),
-            screened: Screened::default(),
+            intake: Intake::new(output.max_line(), peer),
             parts: None,
-            has_waited: false,
             is_busy: false,
-            deferred: None,
-            acks: Vec::new(),
             finished: 0,
             is_broken: false,
         }
@@ -122,6 +110,7 @@ impl Connection {
 
     /// Takes what came, up to a message that there is no room for.
     fn take(&mut self, output: &mut SourceOutput) -> io::Result<()> {
+        self.is_busy = false;
         let mut form = mem::replace(&mut self.form, Form::Unknown);
         let taken = match &mut form {
             Form::Unknown => Ok(()),
@@ -145,21 +134,21 @@ impl Connection {
         values: &mut Values,
         output: &mut SourceOutput,
     ) -> Result<(), Fault> {
-        self.is_busy = false;
-        while self.deferred.is_none() {
+        while !self.intake.is_waiting() {
             if let Some(parts) = &mut self.parts {
-                match parts.next(values, &mut self.batch)? {
+                match parts.next(values, &mut self.intake.batch)? {
                     Step::Read => break,
                     Step::Pause => {
                         self.is_busy = true;
                         break;
                     }
-                    Step::Offer => self.screen_and_offer(Vec::new(), output),
+                    Step::Offer => self.intake.offer(Vec::new(), output),
                     Step::Done(option) => self.end_parts(&option, values, output),
                 }
                 self.finished += 1;
                 continue;
             }
+            self.intake.begin();
             let begun = match values.next()? {
                 None => break,
                 // A client that only shows that it is there may go when all places are taken.
@@ -179,14 +168,13 @@ impl Connection {
                     }
                     other => {
                         count_other(&other, self.peer, output);
-                        self.acks
-                            .extend(message::ack_at_end(bytes).unwrap_or_default());
+                        let ack = message::ack_at_end(bytes);
+                        self.intake.acks.extend(ack.unwrap_or_default());
                         None
                     }
                 },
             };
             self.finished += 1;
-            self.has_waited = false;
             let begin = |opening| Parts::begin(opening, values, output.max_line(), output.part());
             self.parts = begun.map(begin);
         }
@@ -199,19 +187,21 @@ impl Connection {
         let ack = message::ack_of(option);
         if message::is_unknown_compression(option) && ack.is_some() {
             output.complain(NOT_GZIP, self.peer);
-            self.batch.clear();
+            self.intake.leave_to_client();
             output.refused(Refusal::Encoding, self.peer);
         } else {
-            self.screen_and_offer(ack.unwrap_or_default(), output);
+            self.intake.offer(ack.unwrap_or_default(), output);
+            self.intake.end(output);
         }
         self.parts = None;
     }
 
     fn take_json(&mut self, framer: &mut Framer, output: &mut SourceOutput) {
-        while self.deferred.is_none()
+        while !self.intake.is_waiting()
             && let Some(frame) = framer.next()
         {
             self.finished += 1;
+            self.intake.begin();
             match frame {
                 Frame::Event(text) => match message::parse_json(text.raw()) {
                     Parsed::Events(events) => {
@@ -224,7 +214,7 @@ impl Connection {
                     other => {
                         count_other(&other, self.peer, output);
                         let ack = message::json_ack_at_end(text.raw());
-                        self.acks.extend(ack.unwrap_or_default());
+                        self.intake.acks.extend(ack.unwrap_or_default());
                     }
                 },
                 Frame::Lost(Lost::TooLarge) => self.refuse_json(false, output),
@@ -258,69 +248,33 @@ impl Connection {
                 return true;
             }
         }
-        self.batch.borrow(&mut output.spare_lines);
-        if !fill(&mut self.batch, self.max) {
+        let batch = &mut self.intake.batch;
+        batch.borrow(&mut output.spare_lines);
+        if !fill(batch, self.max) {
             return false;
         }
         let Some(ack) = &events.ack else {
-            output.take_lines(&mut self.batch.lines);
-            self.count_lost(output);
+            output.take_lines(&mut batch.lines);
+            self.intake.count_lost(output);
             return true;
         };
-        let could_take = output.could_take(self.batch.lines.extent());
+        let could_take = output.could_take(batch.lines.extent());
         if could_take {
-            self.screen_and_offer(ack.clone(), output);
+            self.intake.offer(ack.clone(), output);
         } else {
-            self.batch.clear();
+            batch.clear();
         }
         could_take
     }
 
-    fn screen_and_offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) {
-        self.screened = output.screen(&mut self.batch.lines);
-        if self.offer(ack, output) {
-            return;
-        }
-        // Once per message.
-        if self.parts.is_none() || !mem::replace(&mut self.has_waited, true) {
-            output.refused(Refusal::BufferFull, self.peer);
-        }
-    }
-
-    /// Takes the batch if there is room for all of it, and acknowledges it then. Otherwise its client waits: if it gave
-    /// up, it would send the message again.
-    fn offer(&mut self, ack: Vec<u8>, output: &mut SourceOutput) -> bool {
-        // After all that was taken before.
-        output.flush();
-        let is_taken = output.take_whole(&mut self.batch.lines, &self.screened);
-        if is_taken {
-            self.acks.extend(ack);
-            self.count_lost(output);
-        } else {
-            self.deferred = Some(ack);
-        }
-        is_taken
-    }
-
-    fn count_lost(&mut self, output: &SourceOutput) {
-        for (reason, events) in [
-            (Reason::TooLarge, mem::take(&mut self.batch.too_large)),
-            (Reason::Malformed, mem::take(&mut self.batch.malformed)),
-        ] {
-            if events > 0 {
-                output.count_dropped(reason, events);
-            }
-        }
-    }
-
     fn send_acks(&mut self, stream: &mut dyn Stream, output: &mut SourceOutput) -> io::Result<()> {
-        if self.acks.is_empty() {
+        if self.intake.acks.is_empty() {
             return Ok(());
         }
         // What is acknowledged is in the buffer, or counted as dropped.
         output.flush();
         // A client that does not read acknowledgements, but asks for more and more, must go.
-        let sent = stream.write_all(&mem::take(&mut self.acks));
+        let sent = stream.write_all(&mem::take(&mut self.intake.acks));
         sent.map_err(|error| match error.kind() {
             // The latter inside TLS.
             ErrorKind::WouldBlock | ErrorKind::WriteZero => self.break_off(output, Refusal::Unread),
@@ -336,7 +290,7 @@ impl Connection {
             Form::MessagePack(values) => values.memory(),
         };
         let parts = self.parts.as_ref().map_or(0, Parts::memory);
-        form + parts + self.batch.lines.bytes.capacity()
+        form + parts + self.intake.batch.lines.bytes.capacity()
     }
 
     fn is_unfinished(&self) -> bool {
@@ -395,17 +349,25 @@ impl Protocol for Connection {
         stream: &mut dyn Stream,
         output: &mut SourceOutput,
     ) -> io::Result<()> {
-        let is_taken = match self.deferred.take() {
-            Some(ack) => self.offer(ack, output),
-            None => false,
+        let taken = match self.intake.offer_again(output) {
+            true => self.take(output),
+            false => Ok(()),
         };
-        let taken = if is_taken { self.take(output) } else { Ok(()) };
         self.send_acks(stream, output)?;
         taken
     }
 
+    fn stop_waiting(&mut self, output: &mut SourceOutput) {
+        self.intake.stop_waiting(output);
+        if self.parts.is_none() {
+            self.intake.end(output);
+        }
+        // What has come is taken before more is read.
+        self.is_busy = true;
+    }
+
     fn progress(&self) -> Progress {
-        let waits_for = if self.deferred.is_some() {
+        let waits_for = if self.intake.is_waiting() {
             WaitsFor::Room
         } else if self.is_unfinished() {
             WaitsFor::Rest
@@ -425,7 +387,7 @@ impl Protocol for Connection {
             Form::Json(framer) => framer.release(),
             Form::MessagePack(values) => values.release(&mut output.spare),
         }
-        self.batch.release(&mut output.spare_lines);
+        self.intake.batch.release(&mut output.spare_lines);
     }
 
     /// The client sends again the message that it could not end, or that was not acknowledged.
@@ -434,7 +396,7 @@ impl Protocol for Connection {
         if end != End::Closed || self.is_broken {
             return;
         }
-        if self.deferred.is_some() || self.is_unfinished() {
+        if self.intake.is_kept() || self.is_unfinished() {
             output.refused(Refusal::Disconnected, self.peer);
         }
         if matches!(self.form, Form::Unknown) && self.connected.elapsed() >= HANDSHAKE_WAIT {

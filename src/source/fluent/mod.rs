@@ -7,6 +7,7 @@ pub mod batch;
 mod complaint;
 mod connection;
 pub mod head;
+mod intake;
 pub mod message;
 pub mod msgpack;
 pub mod parts;
@@ -58,3 +59,6 @@ impl Source for Listener {
         listen::serve(&mut self.socket, limits, connection, output, stop);
     }
 }
+
+#[cfg(test)]
+mod tests;

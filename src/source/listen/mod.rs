@@ -1,6 +1,7 @@
 //! Listening for clients that keep their connection: one thread serves them all, since each is
 //! only read from when there is something to read.
 
+mod ending;
 mod keep;
 mod protocol;
 mod roster;
@@ -9,10 +10,8 @@ mod socket;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Shutdown};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
-
-use socket2::SockRef;
 
 use super::output::SourceOutput;
 use super::rest::Rest;
@@ -299,10 +298,12 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         };
         if connection.protocol.progress().waits_for == WaitsFor::Room {
             // Being ready means that its client is gone, if it already waited for room at the last poll.
-            if !self.just_deferred.contains(&id) {
-                self.end(id, End::Closed);
+            if self.just_deferred.contains(&id) {
+                return;
             }
-            return;
+            // What it has sent is read to its end: nobody else may have it.
+            self.deferred.retain(|deferred| *deferred != id);
+            connection.protocol.stop_waiting(&mut self.output);
         }
         for _ in 0..TURN {
             let (stream, output) = (&mut *connection.stream, &mut self.output);
@@ -351,25 +352,6 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         }
     }
 
-    fn end(&mut self, id: u64, end: End) {
-        let is_unfinished = self.roster.remove(id);
-        self.deferred.retain(|deferred| *deferred != id);
-        if let Some(mut connection) = self.connections.remove(&id) {
-            if end == End::Closed && is_unfinished && connection.stream.is_handshaking() {
-                self.output.refused(Refusal::Disconnected, connection.peer);
-            }
-            connection.protocol.end(end, &mut self.output);
-        }
-    }
-
-    /// Closes a connection because of a limit.
-    fn close(&mut self, id: u64, reason: Refusal) {
-        if let Some(connection) = self.connections.get(&id) {
-            self.output.refused(reason, connection.peer);
-        }
-        self.end(id, End::Limit);
-    }
-
     /// Offers again what there was no room for: the oldest first, and none before an older one.
     fn offer_deferred(&mut self) {
         if self.deferred.is_empty() || self.clock.now < self.next_room_check {
@@ -413,31 +395,6 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         {
             self.rests_until = None;
             let _ = self.epoll.modify(&*self.socket, SOCKET, Interest::Read);
-        }
-    }
-
-    /// Reads what clients have written so far: closing without that would lose it, and they would not know.
-    fn finish(mut self) {
-        // The next writes of a unix socket's clients fail, while what they have written can be read to its end. TCP has no
-        // such thing.
-        let can_refuse = self.socket.close().is_ok();
-        if can_refuse {
-            while let Ok((stream, peer)) = self.socket.accept() {
-                self.admit(stream, peer);
-            }
-        }
-        let mut connections: Vec<_> = self.connections.into_iter().collect();
-        connections.sort_unstable_by_key(|(id, _)| *id);
-        for (_, mut connection) in connections {
-            let protocol = &mut connection.protocol;
-            let stream = SockRef::from(&connection.stream);
-            if can_refuse && stream.shutdown(Shutdown::Read).is_ok() {
-                while protocol.progress().waits_for != WaitsFor::Room
-                    && let Ok(1..) = protocol.read(&mut *connection.stream, &mut self.output)
-                {
-                }
-            }
-            protocol.end(End::Shutdown, &mut self.output);
         }
     }
 }

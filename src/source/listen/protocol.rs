@@ -45,6 +45,10 @@ pub(crate) trait Protocol {
         Ok(())
     }
 
+    /// Nothing [waits for room](super::roster::WaitsFor::Room) from here on: what finds none is lost, unless its client
+    /// has it still. [`read`](Self::read) goes on with what has come.
+    fn stop_waiting(&mut self, _output: &mut SourceOutput) {}
+
     /// How far the connection is.
     fn progress(&self) -> Progress;
 

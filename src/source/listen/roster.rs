@@ -33,7 +33,7 @@ pub(crate) enum WaitsFor {
     Message,
     /// The rest of a message.
     Rest,
-    /// Room in the buffer: its client waits for an acknowledgement.
+    /// Room in the buffer: its client waits for an acknowledgement, or has sent a part of a long message.
     Room,
 }
 

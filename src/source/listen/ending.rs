@@ -1,0 +1,77 @@
+//! How connections end: by their clients, at a limit, and when the agent stops.
+
+use std::net::{IpAddr, Shutdown};
+
+use socket2::SockRef;
+
+use super::{Connection, End, Protocol, Server, TURN, WaitsFor};
+use crate::source::output::SourceOutput;
+use crate::telemetry::counters::Refusal;
+
+/// Reads at most of a connection that waited for room, before it is closed. Its client may go on sending.
+const LAST_READS: usize = 8 * TURN;
+
+impl<P: Protocol> Connection<P> {
+    fn waits_for_room(&self) -> bool {
+        self.protocol.progress().waits_for == WaitsFor::Room
+    }
+
+    /// Reads what has come, which its client may not have any longer, and does not wait for room.
+    fn read_last(&mut self, output: &mut SourceOutput, reads: usize) {
+        for _ in 0..reads {
+            if self.waits_for_room() {
+                self.protocol.stop_waiting(output);
+            }
+            if !matches!(self.protocol.read(&mut *self.stream, output), Ok(1..)) {
+                return;
+            }
+        }
+    }
+}
+
+impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
+    pub(super) fn end(&mut self, id: u64, end: End) {
+        let is_unfinished = self.roster.remove(id);
+        self.deferred.retain(|deferred| *deferred != id);
+        if let Some(mut connection) = self.connections.remove(&id) {
+            if end == End::Closed && is_unfinished && connection.stream.is_handshaking() {
+                self.output.refused(Refusal::Disconnected, connection.peer);
+            }
+            connection.protocol.end(end, &mut self.output);
+        }
+    }
+
+    /// Closes a connection because of a limit.
+    pub(super) fn close(&mut self, id: u64, reason: Refusal) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            self.output.refused(reason, connection.peer);
+            if connection.waits_for_room() {
+                connection.read_last(&mut self.output, LAST_READS);
+            }
+        }
+        self.end(id, End::Limit);
+    }
+
+    /// Reads what clients have written so far: closing without that would lose it, and they would not know.
+    pub(super) fn finish(mut self) {
+        // The next writes of a unix socket's clients fail, while what they have written can be read to its end. TCP has no
+        // such thing.
+        let can_refuse = self.socket.close().is_ok();
+        if can_refuse {
+            while let Ok((stream, peer)) = self.socket.accept() {
+                self.admit(stream, peer);
+            }
+        }
+        let mut connections: Vec<_> = self.connections.into_iter().collect();
+        connections.sort_unstable_by_key(|(id, _)| *id);
+        for (_, mut connection) in connections {
+            let stream = SockRef::from(&connection.stream);
+            if can_refuse && stream.shutdown(Shutdown::Read).is_ok() {
+                connection.read_last(&mut self.output, usize::MAX);
+            } else if connection.waits_for_room() {
+                connection.read_last(&mut self.output, LAST_READS);
+            }
+            connection.protocol.end(End::Shutdown, &mut self.output);
+        }
+    }
+}
