@@ -284,11 +284,12 @@ impl Follower {
         if file.is_open() {
             self.open.insert(number);
         }
-        self.files.insert(number, Box::new(file));
-        self.pending.insert(number);
-        if self.hot.len() < MAX_HOT {
+        // What is gone is only let go of while it is looked at.
+        if file.is_gone || self.hot.len() < MAX_HOT {
             self.hot.insert(number);
         }
+        self.files.insert(number, Box::new(file));
+        self.pending.insert(number);
     }
 
     /// Takes a file out, to be put back under the same or another number, or not.

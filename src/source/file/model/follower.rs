@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::hook::Hook;
 use super::tracked::tracked;
-use crate::source::file::follower::{FileSettings, Follower, QUIET};
+use crate::source::file::follower::{FileSettings, Follower, MAX_HOT, QUIET};
 use crate::source::file::gzip::MAGIC;
 use crate::source::file::listing::Listed;
 use crate::source::file::missing::known_by;
@@ -330,5 +330,39 @@ fn what_is_passed_at_the_first_start_is_what_was_there_then() {
         hook.deliver();
         let found: Vec<_> = hook.delivered.keys().copied().collect();
         assert_eq!(found, delivered, "{pattern} {start:?}");
+    }
+}
+
+/// Its descriptor holds its space on disk, and nothing but looking at it each time lets go of that.
+#[test]
+fn a_file_that_a_longer_one_has_replaced_is_let_go_however_many_others_change() {
+    for count in [2, MAX_HOT + 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |n: usize| dir.path().join(format!("{n:03}.log"));
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        follower.max_open = 2 * count + 2;
+        let mut now = Instant::now();
+        let mut step = |follower: &mut Follower| {
+            now += Duration::from_millis(20);
+            follower.look(now, &mut hook);
+            while follower.read_some(now, &mut hook) != Step::Idle {
+                hook.deliver();
+            }
+        };
+        let text = |n: usize| format!("{{\"n\":{n},\"pad\":\"{n:0200}\"}}\n");
+        (0..count).for_each(|n| fs::write(path(n), text(n)).unwrap());
+        step(&mut follower);
+        (0..count).for_each(|n| fs::write(path(n), text(n).repeat(2)).unwrap());
+        for _ in 0..9 {
+            step(&mut follower);
+        }
+        assert_eq!(follower.hot.len(), count, "all have just changed");
+        fs::write(dir.path().join("new"), text(0).repeat(3)).unwrap();
+        fs::rename(dir.path().join("new"), path(0)).unwrap();
+        for _ in 0..3 {
+            step(&mut follower);
+        }
+        let gone = follower.files.values().filter(|file| file.is_gone);
+        assert_eq!((gone.count(), follower.files.len()), (0, count), "{count}");
     }
 }
