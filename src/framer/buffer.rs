@@ -68,10 +68,8 @@ impl Buffer {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        if was_full && self.buffer.len() < USUAL_BUFFER {
-            let size = (self.buffer.len() * 2).max(FIRST_BUFFER);
-            self.buffer.resize(size, 0);
-        }
+        let size = usual_size(self.buffer.len(), was_full);
+        self.buffer.resize(size, 0);
         moved
     }
 
@@ -82,10 +80,7 @@ impl Buffer {
         if self.filled - keep > length / 2 && self.must_move() {
             size *= 2;
         }
-        if self.filled == length && size < USUAL_BUFFER {
-            size = (size * 2).max(FIRST_BUFFER);
-        }
-        size
+        usual_size(size, self.filled == length)
     }
 
     /// What the next bytes are read into.
@@ -105,6 +100,22 @@ impl Buffer {
         self.buffer.capacity()
     }
 
+    /// Shrinks to the least power of two that has room for what is kept; nothing before `keep` is needed. Returns how far
+    /// the rest was moved down.
+    pub(crate) fn shrink(&mut self, keep: usize) -> usize {
+        let size = match self.filled - keep {
+            0 => 0,
+            kept => kept.next_power_of_two(),
+        };
+        if size >= self.buffer.len() {
+            return 0;
+        }
+        let moved = self.shift(keep);
+        self.buffer.truncate(size);
+        self.buffer.shrink_to_fit();
+        moved
+    }
+
     /// Gives back the memory. There must be no input.
     pub(crate) fn release(&mut self) {
         self.buffer = Vec::new();
@@ -116,5 +127,14 @@ impl Buffer {
             buffer: std::mem::take(&mut self.buffer),
             ..Buffer::default()
         }
+    }
+}
+
+/// The size of a buffer of this size before the next read: a larger one if the last has filled it.
+fn usual_size(size: usize, was_full: bool) -> usize {
+    match size {
+        USUAL_BUFFER.. => size,
+        _ if was_full => (size * 2).max(FIRST_BUFFER),
+        _ => size.max(FIRST_BUFFER),
     }
 }

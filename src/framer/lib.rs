@@ -40,8 +40,8 @@
 //! # Memory
 //!
 //! A framer has a buffer of up to 128 KiB; for an event that needs more, the least power of two that is twice as long
-//! as the limit, which is given back when the event is taken (and half as much again while it grows). Nesting takes at
-//! most 6 KiB. The line made of an event may be three times as long as the event: [`Event::line_len`].
+//! as the limit, which is given back when the event is taken (and half as much again while it grows). A framer that was
+//! [shrunk](Framer::shrink) has the least power of two that has room for what is unfinished. Nesting takes at most 6 KiB. The line made of an event may be three times as long as the event: [`Event::line_len`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -53,6 +53,7 @@ mod header;
 pub mod json;
 mod parts;
 mod resync;
+mod room;
 mod steps;
 mod text;
 pub mod walk;
@@ -226,51 +227,6 @@ impl Framer {
         }
     }
 
-    /// Where to read the next bytes into; never empty. All frames must have been taken before.
-    pub fn space(&mut self) -> &mut [u8] {
-        if self.buffer.must_move() {
-            self.close_gap();
-        }
-        let moved = self.buffer.make_room(self.kept_from());
-        if moved > 0 {
-            self.at -= moved;
-            match &mut self.mode {
-                Mode::Object(start) | Mode::Appended(start) | Mode::AppendedWhole(start) => {
-                    *start -= moved
-                }
-                Mode::Joined { start, end } => (*start, *end) = (*start - moved, *end - moved),
-                _ => {}
-            }
-            self.broke_at = self.broke_at.saturating_sub(moved);
-            self.doomed.clear();
-        }
-        self.buffer.space()
-    }
-
-    /// The first byte of the buffer that is still needed.
-    fn kept_from(&self) -> usize {
-        match self.mode {
-            Mode::Object(start) | Mode::Appended(start) | Mode::AppendedWhole(start) => start,
-            Mode::Joined { start, .. } => start,
-            _ => self.at,
-        }
-    }
-
-    /// Says that `count` bytes were read into the [`space`](Self::space).
-    pub fn filled(&mut self, count: usize) {
-        self.buffer.filled += count;
-    }
-
-    /// Copies as much of `bytes` as there is [`space`](Self::space) for, and leaves the rest in it. All frames must
-    /// have been taken before.
-    pub fn copy_in(&mut self, bytes: &mut &[u8]) {
-        let space = self.space();
-        let (now, rest) = bytes.split_at(bytes.len().min(space.len()));
-        space[..now.len()].copy_from_slice(now);
-        *bytes = rest;
-        self.filled(now.len());
-    }
-
     /// Says that nothing more follows; what is unfinished is settled by the next calls of
     /// [`next`](Self::next). Afterwards the framer may be used for another stream.
     pub fn end(&mut self) {
@@ -293,26 +249,6 @@ impl Framer {
     /// loss, or event in a part of a CRI entry, may come once more. All frames must have been taken before.
     pub fn unfinished(&self) -> u64 {
         self.buffer.offset_of(self.buffer.filled) - self.settled
-    }
-
-    /// Bytes of memory that the framer takes.
-    pub fn memory(&self) -> usize {
-        self.buffer.capacity() + self.scanner.memory() + self.doomed.capacity() * size_of::<usize>()
-    }
-
-    /// The most memory, in bytes, that this takes when more bytes are read into the [`space`](Self::space). All frames
-    /// must have been taken before.
-    pub fn memory_of_next_read(&self) -> usize {
-        let buffer = self.buffer.size_with_room(self.kept_from());
-        buffer + self.doomed.capacity() * size_of::<usize>() + self.scanner.memory()
-    }
-
-    /// Gives back the buffer if nothing is kept in it: for sources with many idle streams.
-    pub fn release(&mut self) {
-        if self.kept_from() == self.buffer.filled {
-            self.space();
-            self.buffer.release();
-        }
     }
 
     /// The next frame, or `None` if more bytes are needed (after [`end`](Self::end): if there is nothing more).

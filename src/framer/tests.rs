@@ -11,6 +11,15 @@ const LIMIT: usize = 300;
 
 /// Everything the framer makes of a stream read in these pieces: events as lines, and losses.
 fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
+    frames_if(pieces, limit, |_| {})
+}
+
+/// The same if this is done after each piece.
+fn frames_if(
+    pieces: &[&[u8]],
+    limit: usize,
+    then: impl Fn(&mut Framer),
+) -> Vec<Result<String, Lost>> {
     let mut framer = Framer::new(limit);
     let mut frames = Vec::new();
     let mut take = |framer: &mut Framer| {
@@ -23,6 +32,7 @@ fn frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<String, Lost>> {
             framer.copy_in(&mut piece);
             take(&mut framer);
         }
+        then(&mut framer);
     }
     framer.end();
     take(&mut framer);
@@ -266,6 +276,64 @@ fn an_idle_framer_can_give_its_buffer_back() {
     assert_eq!(framer.buffer.capacity(), 0);
 }
 
+/// The stated limits hold for what grows again, too.
+#[test]
+fn an_unfinished_object_takes_hardly_more_than_its_own_memory_after_it_was_shrunk() {
+    const MAX: usize = 1 << 20;
+    for (before, length) in [
+        (0, 0),
+        (0, 1),
+        (0, 300),
+        (500_000, 300),
+        (70_000, 5000),
+        (500_000, 70_000),
+        (100, MAX - 8),
+    ] {
+        let stream = [
+            &b"{}\n".repeat(before / 3),
+            &b"{\"a\":\""[..],
+            &vec![b'x'; length],
+        ]
+        .concat();
+        let start = stream.len() - length - 6;
+        let stream = if length == 0 {
+            &stream[..start]
+        } else {
+            &stream
+        };
+        let mut framer = Framer::new(MAX);
+        let read = |framer: &mut Framer, mut rest: &[u8]| {
+            let mut count = 0;
+            while !rest.is_empty() {
+                let next = framer.memory_of_next_read();
+                framer.copy_in(&mut rest);
+                assert!(framer.memory() <= next);
+                while framer.next().is_some() {
+                    count += 1;
+                }
+            }
+            count
+        };
+        read(&mut framer, stream);
+        framer.shrink();
+        let (kept, memory) = (stream.len() - start, framer.buffer.capacity());
+        assert!(
+            memory < 2 * kept.max(1),
+            "{length} behind {before}: {memory}"
+        );
+        let (space, next) = (framer.space().len(), framer.buffer.capacity());
+        assert!(space >= 4096, "{length} behind {before}: {space}");
+        let stated = if 2 * kept > buffer::USUAL_BUFFER {
+            2 * MAX
+        } else {
+            buffer::USUAL_BUFFER
+        };
+        assert!(next <= stated, "{length} behind {before}: {next}");
+        let rest = if length == 0 { "{}" } else { "\"}" };
+        assert_eq!(read(&mut framer, rest.as_bytes()), 1);
+    }
+}
+
 /// A JSON object of some depth, with strings that look like framing.
 fn object() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
@@ -340,7 +408,9 @@ proptest! {
         let whole = frames(&[&stream], limit);
         let bytes: Vec<_> = stream.chunks(1).collect();
         prop_assert_eq!(&frames(&bytes, limit), &whole);
-        prop_assert_eq!(&frames(&pieces(&stream, &cuts), limit), &whole);
+        let pieces = pieces(&stream, &cuts);
+        prop_assert_eq!(&frames(&pieces, limit), &whole);
+        prop_assert_eq!(&frames_if(&pieces, limit, Framer::shrink), &whole);
     }
 
     #[test]

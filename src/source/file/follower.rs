@@ -11,10 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::claims::Claims;
 use super::gzip::Unpackers;
+use super::kept::Reading;
 use super::listing::{Identity, Listed, Listing};
 use super::missing::Missing;
 use super::pattern::Pattern;
-use super::tracked::{Reading, State, Tracked};
+use super::tracked::{State, Tracked};
 use super::trouble::Troubles;
 use crate::framer::Framer;
 use crate::source::output::Broken;

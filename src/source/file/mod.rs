@@ -12,6 +12,7 @@ mod ending;
 mod follower;
 mod foreign;
 mod gzip;
+mod kept;
 mod label;
 mod lag;
 mod listing;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::follower::{BrokenAt, Ending, Follower, QUIET, Sink};
+use super::kept::Reading;
 use super::label::label;
 use super::search::may_have_been;
-use super::tracked::{Reading, State, Tracked};
+use super::tracked::{State, Tracked};
 use crate::telemetry::message::Message;
 
 /// Bytes of a file that are read before the next file's turn.
@@ -156,6 +157,7 @@ impl Follower {
             return Ok(Step::Idle);
         };
         if !file.has_changed() {
+            self.rest(number);
             return Ok(Step::Idle);
         }
         if file.is_touched && self.is_rewritten(number)? {
@@ -200,6 +202,10 @@ impl Follower {
                 break;
             }
             if file.offset >= end {
+                // Many others may be read before its next turn.
+                if let Some(reading) = &mut file.reading {
+                    reading.shrink();
+                }
                 return Ok(Step::Worked);
             }
             start_reading(file, &mut self.spare, sink);
@@ -300,19 +306,21 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes back a framer that holds nothing.
+    /// Takes back a framer that holds nothing, or else what half an event does not need.
     pub(super) fn rest(&mut self, number: u64) {
         let Some(file) = self.files.get_mut(&number) else {
             return;
         };
-        if let Some(reading) = &mut file.reading
-            && reading.framer.is_done()
-            && reading.framer.unfinished() == 0
-        {
+        let Some(reading) = &mut file.reading else {
+            return;
+        };
+        if reading.framer.is_done() && reading.framer.unfinished() == 0 {
             // Then it is as good as new.
             reading.framer.end();
             while reading.framer.next().is_some() {}
             self.spare = file.rest();
+        } else {
+            reading.shrink();
         }
     }
 

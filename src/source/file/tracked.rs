@@ -3,23 +3,19 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::foreign::unreadable;
 use super::gzip::Gzip;
+use super::kept::{RECENT, Reading};
 use super::listing::Listed;
 use super::missing::known_by;
 use super::zeros::{before_zeros, end_of_zeros};
-use crate::framer::Framer;
 use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 
 /// The most that one read takes, so that a checkpoint is not coarser than that.
 const READ_BYTES: usize = 64 << 10;
-
-/// This much of what was read last is kept after it was passed on.
-const RECENT: usize = 8 << 10;
 
 /// What is done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,31 +28,6 @@ pub(super) enum State {
     CopyOf { original: u64 },
     /// It is compressed, and not read.
     Skipped,
-}
-
-/// What is kept of a file only while it is read.
-pub(super) struct Reading {
-    /// What was read of an event that is not whole.
-    pub(super) framer: Framer,
-    /// Where the file was before it was renamed.
-    pub(super) former_path: Option<Arc<Path>>,
-    /// The last bytes that were read: the file itself may be truncated before they are passed on.
-    recent: Vec<u8>,
-    /// The framer has events that found no room.
-    has_pending: bool,
-    pub(super) gzip: Option<Gzip>,
-}
-
-impl Reading {
-    pub(super) fn new(framer: Framer) -> Self {
-        Reading {
-            framer,
-            former_path: None,
-            recent: Vec::new(),
-            has_pending: false,
-            gzip: None,
-        }
-    }
 }
 
 /// A file that is followed. It is small, because there may be very many of which only a few are being read.
@@ -279,7 +250,7 @@ impl Tracked {
             return;
         };
         reading.has_pending = has_pending;
-        let unfinished = usize::try_from(reading.framer.unfinished()).unwrap_or(usize::MAX);
+        let unfinished = reading.unfinished();
         let recent = &mut reading.recent;
         let end = recent.len().saturating_sub(unfinished);
         let tail = &recent[end.saturating_sub(HEAD_BYTES)..end];

@@ -102,9 +102,12 @@ fn frames<'a>(
     for piece in pieces {
         if release {
             // Smaller pieces, with a pause behind each.
-            for piece in piece.chunks(97) {
+            for (turn, piece) in piece.chunks(97).enumerate() {
                 feed(framer, piece, &mut found);
-                framer.release();
+                match turn % 2 {
+                    0 => framer.release(),
+                    _ => framer.shrink(),
+                }
             }
         } else {
             feed(framer, piece, &mut found);

@@ -1,7 +1,7 @@
 //! The steps of a source's files, each alone.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -364,5 +364,46 @@ fn a_file_that_a_longer_one_has_replaced_is_let_go_however_many_others_change() 
         }
         let gone = follower.files.values().filter(|file| file.is_gone);
         assert_eq!((gone.count(), follower.files.len()), (0, count), "{count}");
+    }
+}
+
+/// There may be thousands of them.
+#[test]
+fn files_that_end_within_an_event_take_hardly_more_memory_than_it_has() {
+    // Read at one go, without room for the last event, and in turns.
+    for (count, length) in [(15, 10_000), (40, 5000), (48, 110_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        let files = [1, 2, 3].map(|n| {
+            let event = format!("{{\"n\":{n},\"pad\":\"{}\"}}\n", "x".repeat(length));
+            let path = dir.path().join(format!("{n}.log"));
+            fs::write(&path, event.repeat(count as usize) + &event[..length / 2]).unwrap();
+            (path, event[length / 2..].to_owned())
+        });
+        let mut read = |follower: &mut Follower, seconds| {
+            let now = Instant::now() + Duration::from_secs(seconds);
+            follower.look(now, &mut hook);
+            loop {
+                let step = follower.read_some(now, &mut hook);
+                hook.deliver();
+                let files = follower.files.values();
+                for reading in files.filter_map(|file| file.reading.as_ref()) {
+                    let unfinished = reading.unfinished();
+                    let [framer, recent] = [reading.framer.memory(), reading.recent.capacity()];
+                    let is_little = framer <= 2 * unfinished + 500 && recent <= unfinished + 1024;
+                    let place = format!("{count} {step:?}: {framer} {recent} for {unfinished}");
+                    assert!(is_little || step == Step::Full, "{place}");
+                }
+                if step == Step::Idle {
+                    return [1, 2, 3].map(|n| hook.delivered[&n]);
+                }
+            }
+        };
+        assert_eq!(read(&mut follower, 0), [count; 3]);
+        for (path, rest) in &files {
+            let mut file = File::options().append(true).open(path).unwrap();
+            file.write_all(rest.as_bytes()).unwrap();
+        }
+        assert_eq!(read(&mut follower, 1), [count + 1; 3]);
     }
 }

@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use crate::framer::Framer;
 use crate::source::file::gzip::MAGIC;
+use crate::source::file::kept::Reading;
 use crate::source::file::listing::Listed;
 use crate::source::file::missing::known_by;
 use crate::source::file::probe::read_head;
-use crate::source::file::tracked::{Reading, Tracked};
+use crate::source::file::tracked::Tracked;
 use crate::source::gunzip::gzip;
 
 pub(super) fn tracked(path: &Path, found: &Metadata) -> Tracked {

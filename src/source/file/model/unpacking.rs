@@ -7,8 +7,9 @@ use super::hook::Hook;
 use super::tracked::tracked;
 use crate::framer::Framer;
 use crate::source::file::follower::Follower;
+use crate::source::file::kept::Reading;
 use crate::source::file::reading::Step;
-use crate::source::file::tracked::{Reading, Tracked};
+use crate::source::file::tracked::Tracked;
 use crate::source::gunzip::gzip;
 
 const HALF: &str = "{\"half\":";

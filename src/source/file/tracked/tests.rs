@@ -1,6 +1,8 @@
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use super::*;
+use crate::framer::Framer;
 use crate::source::gunzip::gzip;
 
 const HALF: &[u8] = b"{\"half\":";
