@@ -41,7 +41,8 @@
 //!
 //! A framer has a buffer of up to 128 KiB; for an event that needs more, the least power of two that is twice as long
 //! as the limit, which is given back when the event is taken (and half as much again while it grows). A framer that was
-//! [shrunk](Framer::shrink) has the least power of two that has room for what is unfinished. Nesting takes at most 6 KiB. The line made of an event may be three times as long as the event: [`Event::line_len`].
+//! [shrunk](Framer::shrink) has the least power of two that has room for what is unfinished. Nesting takes at most
+//! 6 KiB. The line made of an event may be three times as long as the event: [`Event::line_len`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

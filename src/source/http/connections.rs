@@ -165,7 +165,7 @@ impl Connections {
     /// ended meanwhile is let in, too.
     ///
     /// # Errors
-    /// Too many connections have a thread.
+    /// Too many connections have a thread for too long.
     pub fn resume(&self, number: u64) -> Result<Option<Ended>, Refusal> {
         self.make_room(Duration::ZERO, |open, now| open.resume(number, now))
     }
@@ -195,11 +195,13 @@ impl Connections {
                     return Ok(ended);
                 }
                 Admission::PeerFull => return Err(Refusal::PeerLimit),
-                Admission::Full if now < deadline => {
+                Admission::Full | Admission::Busy if now < deadline => {
                     open = self.wait(open, deadline - now);
                 }
-                Admission::Full => {
-                    let found = WAITS.into_iter().find_map(|(reason, waits)| {
+                full => {
+                    let will_wait = open.will_have_waiting();
+                    let mut ways = WAITS.into_iter().filter(|_| will_wait);
+                    let found = ways.find_map(|(reason, waits)| {
                         let found = open.longest_waiting(now, Need::Place, |member| waits(member));
                         Some((reason, found?))
                     });
@@ -210,11 +212,13 @@ impl Connections {
                         }
                         None if now >= deadline + grace
                             || self.stop.is_triggered()
-                            || !open.will_have_waiting() =>
+                            || (full == Admission::Full && !will_wait) =>
                         {
                             self.turned_away.store(now >= deadline + grace, SeqCst);
                             return Err(Refusal::ConnectionLimit);
                         }
+                        // Whoever gives up a thread says so.
+                        None if !will_wait => open = self.wait(open, HEAD_TIME),
                         None => open = self.wait(open, TURN),
                     }
                 }
@@ -326,5 +330,45 @@ mod tests {
         assert_eq!((admit(1), connections.grace()), (turned_away, SHORT_GRACE));
         connections.close(0);
         assert_eq!((admit(2), connections.grace()), (Ok(None), GRACE));
+    }
+
+    /// A thread is soon free, whoever has it; a place is not, if nobody may be ended.
+    #[test]
+    fn a_thread_is_waited_for_also_if_all_clients_are_trusted() {
+        const BUSY: u64 = 70;
+        let limits = Limits {
+            connections: 72,
+            busy: BUSY as usize,
+            per_peer: 0,
+        };
+        let connections = Connections::new(limits, &ShutdownSignal::new().unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let admit = |number| {
+            let member = Arc::new(Member::new(TcpStream::connect(address).unwrap()));
+            let admitted = connections.admit(number, &member, address.ip(), Duration::ZERO);
+            connections.trust(number);
+            admitted
+        };
+        // Whether one that was turned away has waited: the next then wait less.
+        let has_waited = |admitted| {
+            assert_eq!(admitted, Err(Refusal::ConnectionLimit));
+            connections.turned_away.swap(true, SeqCst)
+        };
+        assert!((0..BUSY).all(|number| admit(number) == Ok(None)));
+        assert!(connections.rest(0, true), "there are many");
+        assert_eq!(admit(BUSY), Ok(None));
+        // So that it does not take long.
+        connections.turned_away.store(true, SeqCst);
+        assert!(has_waited(connections.resume(0)));
+        assert!(has_waited(admit(BUSY + 1)), "there is a place");
+        assert!(connections.rest(1, true));
+        assert_eq!(admit(BUSY + 1), Ok(None));
+        connections.turned_away.store(true, SeqCst);
+        assert!(!has_waited(admit(BUSY + 2)), "there is none");
+        connections.turned_away.store(true, SeqCst);
+        assert!(has_waited(connections.resume(0)), "it has one");
+        assert!(connections.rest(2, true));
+        assert_eq!(connections.resume(0), Ok(None));
     }
 }

@@ -45,6 +45,8 @@ pub enum Admission {
     Admitted,
     /// All places are taken.
     Full,
+    /// There are places, but no thread.
+    Busy,
     /// Its address has as many as it may have.
     PeerFull,
 }
@@ -85,6 +87,8 @@ pub struct Registry<M> {
     served: usize,
     /// How many of them have no thread.
     parked: usize,
+    /// How many of them are trusted.
+    trusted: usize,
 }
 
 impl<M: Clone> Registry<M> {
@@ -95,6 +99,7 @@ impl<M: Clone> Registry<M> {
             entries: BTreeMap::new(),
             served: 0,
             parked: 0,
+            trusted: 0,
         }
     }
 
@@ -115,8 +120,11 @@ impl<M: Clone> Registry<M> {
         if self.limits.per_peer > 0 && of_peer().count() >= self.limits.per_peer {
             return Admission::PeerFull;
         }
-        if self.is_full() || self.is_busy() {
+        if self.is_full() {
             return Admission::Full;
+        }
+        if self.is_busy() {
+            return Admission::Busy;
         }
         let entry = Entry {
             member: member.clone(),
@@ -154,7 +162,7 @@ impl<M: Clone> Registry<M> {
     /// A parked connection has something to read, and wants a thread.
     pub fn resume(&mut self, number: u64, now: Instant) -> Admission {
         if self.is_busy() {
-            return Admission::Full;
+            return Admission::Busy;
         }
         if let Some(entry) = self.entries.get_mut(&number)
             && entry.is_parked
@@ -178,8 +186,10 @@ impl<M: Clone> Registry<M> {
 
     /// A connection has shown that it may be here: it is never ended to make room for others.
     pub fn trust(&mut self, number: u64) {
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.is_trusted = true;
+        if let Some(entry) = self.entries.get_mut(&number)
+            && !std::mem::replace(&mut entry.is_trusted, true)
+        {
+            self.trusted += 1;
         }
     }
 
@@ -199,6 +209,7 @@ impl<M: Clone> Registry<M> {
         let entry = self.entries.remove(&number)?;
         self.served -= usize::from(entry.is_served);
         self.parked -= usize::from(entry.is_parked);
+        self.trusted -= usize::from(entry.is_trusted);
         Some(entry.member)
     }
 
@@ -209,7 +220,7 @@ impl<M: Clone> Registry<M> {
 
     /// Whether some connection will soon have waited long enough.
     pub fn will_have_waiting(&self) -> bool {
-        self.entries.values().any(|entry| !entry.is_trusted)
+        self.entries.len() > self.trusted
     }
 
     /// The connection that has to go for another one, and its address: of those in an unfinished head the one that has

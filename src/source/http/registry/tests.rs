@@ -27,7 +27,7 @@ fn what_waits_without_a_thread_leaves_room_for_others() {
     });
     let mut parked = 0;
     for number in 0..90 {
-        if registry.admit(number, A, &number, start) == Admission::Full {
+        if registry.admit(number, A, &number, start) == Admission::Busy {
             break;
         }
         parked += u64::from(registry.park(number).is_some());
@@ -39,8 +39,8 @@ fn what_waits_without_a_thread_leaves_room_for_others() {
             Admission::Admitted
         );
     }
-    assert_eq!(registry.admit(96, A, &96, now), Admission::Full);
-    assert_eq!(registry.resume(89, now), Admission::Full);
+    assert_eq!(registry.admit(96, A, &96, now), Admission::Busy);
+    assert_eq!(registry.resume(89, now), Admission::Busy);
     // One without a thread would make no room.
     let (victim, _) = registry
         .longest_waiting(now, Need::Place, |number| *number > 60)
@@ -50,7 +50,7 @@ fn what_waits_without_a_thread_leaves_room_for_others() {
     assert_eq!(registry.resume(89, now), Admission::Admitted);
     assert!(registry.remove(88).is_some() && registry.remove(0).is_some());
     assert_eq!(registry.admit(96, A, &96, now), Admission::Admitted);
-    assert_eq!(registry.admit(97, A, &97, now), Admission::Full);
+    assert_eq!(registry.admit(97, A, &97, now), Admission::Busy);
 }
 
 #[test]
@@ -159,8 +159,16 @@ fn who_will_have_to_go() {
     assert!(!registry.will_have_waiting());
     registry.admit(0, A, &0, now);
     assert!(registry.will_have_waiting());
-    registry.trust(0);
-    assert!(!registry.will_have_waiting());
+    for _ in 0..2 {
+        registry.trust(0);
+        assert!(!registry.will_have_waiting());
+    }
+    registry.admit(1, A, &1, now);
+    assert!(registry.will_have_waiting());
+    registry.trust(1);
+    assert!(registry.remove(0).is_some() && !registry.will_have_waiting());
+    registry.admit(2, A, &2, now);
+    assert!(registry.will_have_waiting());
 }
 
 #[test]
