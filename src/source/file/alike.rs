@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::follower::Follower;
+use super::gzip::{Gzip, Unpackers};
 use super::listing::Listed;
+use super::long_work::LongWork;
 use super::missing::{ends_event, prefixes};
 use super::search::stems;
 use super::tracked::{State, Tracked};
@@ -62,8 +64,11 @@ impl Follower {
         let was_open = other.is_open();
         let common = match (other.is_gzip, file.is_gzip) {
             (false, false) => plain(other, file),
-            (false, true) => compressed(other, file),
-            (true, false) => unpacked(other, file),
+            (false, true) => {
+                let unpackers = &mut self.unpackers;
+                compare_compressed(other, file, unpackers, &self.long_work)
+            }
+            (true, false) => unpacked(other, file, &self.long_work),
             (true, true) => None,
         };
         if !was_open {
@@ -109,10 +114,24 @@ fn plain(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
     })
 }
 
+/// What unpacks the file is kept: if its original goes, it is compared again, and read on from there.
+fn compare_compressed(
+    other: &mut Tracked,
+    file: &mut Tracked,
+    unpackers: &mut Unpackers,
+    work: &LongWork,
+) -> Option<Common> {
+    let identity = file.now.identity;
+    let kept = unpackers.take_before(identity, other.now.length);
+    let mut gzip = kept.map_or_else(|| file.new_gzip(), Ok).ok()?;
+    let common = compressed(other, &mut gzip, work)?;
+    unpackers.keep(identity, (!common.is_longer).then_some(gzip));
+    Some(common)
+}
+
 /// A compressed file has no more than the beginning of another one while it is written.
-fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
-    let mut gzip = file.new_gzip().ok()?;
-    let is_partial = gzip.skip_to(other.now.length).is_err();
+fn compressed(other: &mut Tracked, gzip: &mut Gzip, work: &LongWork) -> Option<Common> {
+    let is_partial = gzip.skip_far(other.now.length, work).is_err();
     let (covered, last) = gzip.last();
     let is_same = (is_partial || is_enough(&last)) && before(other, covered)? == last;
     // A copy of what is gone may have been written on before it was compressed.
@@ -125,10 +144,10 @@ fn compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
 }
 
 /// What was unpacked is read in place of the compressed file if that is gone, or has less.
-fn unpacked(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+fn unpacked(other: &mut Tracked, file: &mut Tracked, work: &LongWork) -> Option<Common> {
     let length = file.now.length;
     let mut gzip = other.new_gzip().ok()?;
-    let is_as_long = gzip.skip_to(length).ok()?;
+    let is_as_long = gzip.skip_far(length, work).ok()?;
     let (covered, last) = gzip.last();
     if !is_enough(&last) || before(file, covered)? != last {
         return None;

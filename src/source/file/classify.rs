@@ -99,6 +99,7 @@ impl Follower {
             file,
             head,
             unpackers: &mut self.unpackers,
+            work: &self.long_work,
         };
         let own = self.missing.take_same(&mut probe);
         let other = self.others.take_same(&mut probe);
@@ -201,7 +202,7 @@ impl Follower {
         } else {
             self.classify(number, &mut file, head, now)
         };
-        self.apply(number, file, head, class);
+        self.apply_if_whole(number, file, head, class);
     }
 
     /// Looks again into a file that could not be classified, or that was a copy when it was shorter.
@@ -219,8 +220,16 @@ impl Follower {
         };
         file.longest = file.longest.max(file.now.length);
         let class = self.classify(number, &mut file, &head, now);
-        self.apply(number, file, &head, class);
+        self.apply_if_whole(number, file, &head, class);
         Ok(())
+    }
+
+    /// What a file is remains open if it was not compared with all others: the next start does that.
+    fn apply_if_whole(&mut self, number: u64, file: Tracked, head: &[u8], class: Class) {
+        match self.long_work.was_cut() {
+            true => self.put(number, file),
+            false => self.apply(number, file, head, class),
+        }
     }
 
     fn classify(&mut self, number: u64, file: &mut Tracked, head: &[u8], now: Instant) -> Class {
@@ -246,6 +255,7 @@ impl Follower {
             file,
             head,
             unpackers: &mut self.unpackers,
+            work: &self.long_work,
         };
         if let Some((known, entry)) = self.missing.take_content(&mut probe) {
             return Class::Known(known, entry);

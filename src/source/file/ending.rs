@@ -261,6 +261,9 @@ impl Follower {
         }
         self.searched = Some(now);
         self.unclear = self.search(now);
+        if self.long_work.was_cut() {
+            return;
+        }
         let began = *self.began.get_or_insert(now);
         if now.saturating_duration_since(began) < MOUNTS {
             let unmounted = self.unmounted();

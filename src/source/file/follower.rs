@@ -13,6 +13,7 @@ use super::claims::Claims;
 use super::gzip::Unpackers;
 use super::kept::Reading;
 use super::listing::{Identity, Listed, Listing};
+use super::long_work::LongWork;
 use super::missing::Missing;
 use super::pattern::Pattern;
 use super::tracked::{State, Tracked};
@@ -105,6 +106,7 @@ pub(super) struct Follower {
     /// Readings that are complete, to be passed on when there is room.
     pub(super) remainders: VecDeque<Box<Reading>>,
     pub(super) unpackers: Unpackers,
+    pub(super) long_work: LongWork,
     /// Compressed files that ended early, and how: they may still be written.
     pub(super) damaged: Vec<(u64, io::Error)>,
     /// Files that begin within a log entry, and the file in which that entry began.
@@ -196,6 +198,7 @@ impl Follower {
         restored: Option<Restored>,
     ) -> Self {
         let mut follower = Follower {
+            long_work: LongWork::new(&settings.watchdog),
             listing: Listing::new(Pattern::new(path, &settings.exclude)),
             settings,
             max_open,

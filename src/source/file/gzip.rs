@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 
 use super::listing::Identity;
+use super::long_work::LongWork;
 use crate::source::gunzip::Gunzip;
 use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 
@@ -13,6 +14,8 @@ use crate::state::checkpoint::{Fingerprint, HEAD_BYTES};
 pub(super) const MAGIC: &[u8] = b"\x1f\x8b";
 /// Bytes read at a time.
 const STEP: usize = 32 << 10;
+/// Bytes between two looks at whether the agent stops.
+const STRIDE: u64 = 1 << 20;
 /// At most this many compressed files can be read on without unpacking them again. Each takes some 80 KiB.
 const MAX_UNPACKERS: usize = 4;
 
@@ -129,6 +132,18 @@ impl Gzip {
         Ok(true)
     }
 
+    /// The same, however far that is.
+    pub(super) fn skip_far(&mut self, offset: u64, work: &LongWork) -> io::Result<bool> {
+        while self.offset < offset {
+            work.goes_on()?;
+            let part = offset.min(self.offset + STRIDE);
+            if !self.skip_to(part)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// How far it was read.
     pub(super) fn offset(&self) -> u64 {
         self.offset
@@ -168,6 +183,13 @@ impl Unpackers {
     pub(super) fn take(&mut self, identity: Identity) -> Option<Gzip> {
         let at = self.0.iter().position(|(its, _)| *its == identity)?;
         Some(self.0.remove(at).1)
+    }
+
+    /// The same if it is at most so far, and the file has only grown since.
+    pub(super) fn take_before(&mut self, identity: Identity, offset: u64) -> Option<Gzip> {
+        let gzip = self.take(identity)?;
+        let can_go_on = gzip.offset <= offset && gzip.is_unchanged().unwrap_or(false);
+        can_go_on.then_some(gzip)
     }
 
     /// Lets go of all others.

@@ -16,6 +16,7 @@ mod kept;
 mod label;
 mod lag;
 mod listing;
+mod long_work;
 mod look;
 mod missing;
 #[cfg(test)]
@@ -125,6 +126,7 @@ impl Source for FileSource {
             Follower::new(&self.path, self.settings, max_open, restored)
         });
         follower.before = before;
+        follower.long_work.stop = Some(stop.clone());
         let mut pace = Pace::new(output.batch_age);
         let mut watch = LagWatch::default();
         loop {

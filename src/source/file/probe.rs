@@ -2,6 +2,7 @@
 
 use super::gzip::{self, Unpackers};
 use super::listing::Identity;
+use super::long_work::LongWork;
 use super::missing::Candidate;
 use super::tracked::Tracked;
 use crate::state::checkpoint::{FileOffset, Fingerprint};
@@ -11,6 +12,7 @@ pub(super) struct Probe<'a> {
     pub(super) file: &'a mut Tracked,
     pub(super) head: &'a [u8],
     pub(super) unpackers: &'a mut Unpackers,
+    pub(super) work: &'a LongWork,
 }
 
 impl Candidate for Probe<'_> {
@@ -30,10 +32,12 @@ impl Candidate for Probe<'_> {
         if !self.file.is_gzip {
             return self.file.has(offset, bytes).unwrap_or(false);
         }
-        let Ok(mut gzip) = self.file.new_gzip() else {
+        let kept = self.unpackers.take_before(self.file.now.identity, offset);
+        let Ok(mut gzip) = kept.map_or_else(|| self.file.new_gzip(), Ok) else {
             return false;
         };
-        let is_it = gzip.skip_to(offset).unwrap_or(false) && gzip.has_before(offset, bytes);
+        let is_there = gzip.skip_far(offset, self.work).unwrap_or(false);
+        let is_it = is_there && gzip.has_before(offset, bytes);
         // If it is, it is read on from there.
         self.unpackers
             .keep(self.file.now.identity, is_it.then_some(gzip));
@@ -94,6 +98,7 @@ mod tests {
                 file: &mut file,
                 head: b"{}\n",
                 unpackers,
+                work: &LongWork::default(),
             };
             assert_eq!(probe.is_compared_later(&known), is_later, "{known:?}");
         }
@@ -116,6 +121,7 @@ mod tests {
                 file: &mut file,
                 head: b"",
                 unpackers,
+                work: &LongWork::default(),
             };
             let right = Fingerprint::of(b"1}\n");
             for (offset, bytes, has) in [

@@ -128,6 +128,7 @@ impl Follower {
             file: &mut file,
             head: &head,
             unpackers: &mut self.unpackers,
+            work: &self.long_work,
         };
         let same = self.missing.take_same(&mut probe);
         let Some((number, known)) = same.or_else(|| self.missing.take_content(&mut probe)) else {

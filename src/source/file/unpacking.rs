@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::follower::{Follower, QUIET, Sink};
 use super::reading::{Step, TURN, start_reading};
+use super::tracked::{State, Tracked};
 
 impl Follower {
     /// Unpacks a compressed file as far as it was read. Nothing is returned when that is done, and it can be read on.
@@ -53,13 +54,18 @@ impl Follower {
         Ok((end < to).then_some(Step::Worked))
     }
 
-    /// Lets go of what unpacks files that are no longer written to, or are gone.
+    /// Lets go of what unpacks files that were read and are no longer written to, or are gone. That of a copy is used
+    /// when its original goes.
     pub(super) fn drop_unpackers(&mut self, now: Instant) {
         let mut unpackers = std::mem::take(&mut self.unpackers);
+        let is_in_use = |file: &Tracked| {
+            let is_copy = matches!(file.state, State::CopyOf { .. });
+            is_copy || file.is_touched || now.saturating_duration_since(file.active) < QUIET
+        };
         unpackers.retain(|identity| {
             let number = self.find(identity);
             let file = number.and_then(|number| self.files.get(&number));
-            file.is_some_and(|file| now.saturating_duration_since(file.active) < QUIET)
+            file.is_some_and(|file| is_in_use(file))
         });
         self.unpackers = unpackers;
     }

@@ -50,6 +50,15 @@ fn common(
     compare(&mut other, &mut tracked(&dir.path().join("file"), file))
 }
 
+fn in_compressed(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    let mut gzip = file.new_gzip().unwrap();
+    compressed(other, &mut gzip, &LongWork::default())
+}
+
+fn in_unpacked(other: &mut Tracked, file: &mut Tracked) -> Option<Common> {
+    unpacked(other, file, &LongWork::default())
+}
+
 fn found(covered: usize, is_longer: bool, is_partial: bool) -> Option<Common> {
     Some(Common {
         covered: covered as u64,
@@ -131,7 +140,7 @@ fn a_compressed_copy_may_end_early_and_one_of_what_is_gone_may_have_more() {
     ] {
         let other = Plain(other);
         assert_eq!(
-            common(compressed, (&other, is_gone), &file),
+            common(in_compressed, (&other, is_gone), &file),
             expected,
             "{file:?}"
         );
@@ -151,7 +160,7 @@ fn what_was_unpacked_is_read_if_it_has_all() {
     ] {
         let (other, file) = (Gzip(other), Plain(file));
         assert_eq!(
-            common(unpacked, (&other, is_gone), &file),
+            common(in_unpacked, (&other, is_gone), &file),
             expected,
             "{file:?}"
         );

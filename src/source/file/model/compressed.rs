@@ -127,6 +127,66 @@ fn a_start_unpacks_what_was_read_at_most_once_and_nothing_of_what_was_read_to_it
 }
 
 #[test]
+fn a_file_that_was_compressed_is_unpacked_once_to_compare_it_and_to_read_it_on() {
+    for is_glob in BOTH {
+        let mut world = World::new(*is_glob, false);
+        let line = "start write 2 settle big 12 settle rename write 2 settle";
+        ops(line).into_iter().for_each(|op| world.apply(op));
+        let before = UNPACKED.get();
+        // Its original is let go of after a minute.
+        let line = "gzip settle wait 100 stop start settle write 2";
+        ops(line).into_iter().for_each(|op| world.apply(op));
+        let unpacked = UNPACKED.get() - before;
+        assert!(unpacked < 13_000_000, "{is_glob}: {unpacked}");
+        world.finish();
+        let mut times = world.hook.delivered.values();
+        assert!(times.all(|times| *times == 1) && world.hook.gone == 0);
+        assert_eq!(world.hook.delivered.len() as u64, world.next - 1);
+    }
+}
+
+/// What it has not found by then is neither new nor lost.
+#[test]
+fn a_stop_does_not_wait_until_a_compressed_file_is_compared() {
+    let read = "start write 2 settle big 12 settle";
+    for line in [
+        "rename settle gzip",
+        "rename settle gzip settle steps 20",
+        "stop rename gzip write 2 start",
+        "stop rename rename gzip write 2 start",
+        "outage write 30 settle kill rename gzip write 2 start",
+        "rename gzip settle wait 100 gunzip",
+        "stop respell rename gzip write 2 start",
+    ] {
+        for is_glob in BOTH {
+            let mut world = World::new(*is_glob, false);
+            let before = [read, line].map(ops).concat();
+            before.into_iter().for_each(|op| world.apply(op));
+            world.begin_stop();
+            let before = UNPACKED.get();
+            world.apply(Op::Steps(1));
+            let unpacked = UNPACKED.get() - before;
+            // What is read has its turn.
+            assert!(unpacked < TURN + (1 << 20), "{line} {is_glob}: {unpacked}");
+            ops("settle stop start settle")
+                .into_iter()
+                .for_each(|op| world.apply(op));
+            world.finish();
+            let found = (world.hook.gone, world.hook.lost);
+            assert_eq!(found, (0, 0), "{line} {is_glob}");
+            let delivered = &world.hook.delivered;
+            let lost = world.on_disk().into_iter();
+            let lost: Vec<u64> = lost.filter(|n| !delivered.contains_key(n)).collect();
+            assert!(lost.is_empty(), "{line} {is_glob}: {lost:?}");
+            assert!(
+                delivered.values().all(|times| *times == 1),
+                "{line} {is_glob}: {delivered:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_new_does_not_wait_for_a_compressed_file_that_was_only_touched() {
     for is_glob in BOTH {
         let mut world = World::new(*is_glob, false);

@@ -16,7 +16,8 @@ use crate::source::file::reading::Step;
 use crate::source::file::tracked::{State, Tracked};
 use crate::source::gunzip::gzip;
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::FileOffset;
+use crate::state::checkpoint::{FileOffset, Fingerprint};
+use crate::sys::shutdown::ShutdownSignal;
 
 /// All logs of a directory.
 fn follower(dir: &Path) -> Follower {
@@ -93,6 +94,41 @@ fn missing_contents_are_reported_at_once_if_there_are_files_unless_one_can_not_b
             follower.resolve_missing(now + later, &mut hook);
             assert_eq!(hook.lost, lost, "{place}");
         }
+    }
+}
+
+/// Its copy may not have been compared with it.
+#[test]
+fn what_is_missing_is_not_reported_once_a_stop_has_ended_the_search() {
+    let (one, two) = ("{\"n\":1}\n", "{\"n\":2}\n");
+    for (text, stops, lost) in [
+        ([one, two].concat(), false, 0),
+        ([two, one].concat(), false, 8),
+        ([one, two].concat(), true, 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut follower, mut hook) = (follower(dir.path()), Hook::default());
+        let mut copy = found(dir.path(), "a.log", &gzip(text.as_bytes()));
+        (copy.is_gzip, copy.state) = (true, State::CopyOf { original: 2 });
+        copy.now.modified -= Duration::from_secs(9);
+        follower.put(1, copy);
+        let gone = FileOffset {
+            path: dir.path().join("gone.log").into(),
+            offset: 8,
+            length: 16,
+            head: known_by(one.as_bytes()),
+            tail: Fingerprint::of(one.as_bytes()),
+            ..FileOffset::default()
+        };
+        follower.missing.insert(2, gone);
+        if stops {
+            let stop = ShutdownSignal::new().unwrap();
+            stop.trigger();
+            follower.long_work.stop = Some(stop);
+        }
+        follower.resolve_missing(Instant::now(), &mut hook);
+        assert_eq!(hook.lost, lost, "{text} {stops}");
+        assert_eq!(follower.long_work.was_cut(), stops);
     }
 }
 

@@ -15,6 +15,7 @@ use flate2::write::GzEncoder;
 use super::{LATER, Op, World, event};
 use crate::source::file::foreign::random_bytes;
 use crate::source::gunzip::gzip;
+use crate::sys::shutdown::ShutdownSignal;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -224,6 +225,13 @@ impl World {
             let found = unsafe { libc::dup2(unreadable.as_raw_fd(), number) };
             assert_eq!(found, number);
         }
+    }
+
+    /// The agent begins to stop, which ends what takes long.
+    pub(in super::super) fn begin_stop(&mut self) {
+        let stop = ShutdownSignal::new().unwrap();
+        stop.trigger();
+        self.agent.as_mut().unwrap().follower.long_work.stop = Some(stop);
     }
 
     /// Zeros at the log's end, which take no space, and what is written in their place.
