@@ -417,8 +417,8 @@ fn the_end_logs_what_no_line_has_reported() {
     assert_eq!(
         texts(story.state.stopped(&posted)),
         [
-            "4 events posted but not acknowledged as indexed when the agent ended; they may be indexed, and are counted \
-             as not delivered"
+            "4 events posted but not acknowledged as indexed when the agent ended; they may be indexed, and are \
+             counted as not delivered"
         ]
     );
 }
