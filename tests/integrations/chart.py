@@ -62,6 +62,14 @@ if snippet["initContainers"] != server["initContainers"]:
 if any(volume not in server["volumes"] for volume in snippet["volumes"]):
     fail(f"sidecar: other volumes than kustomize's: {snippet['volumes']}")
 
+# Of a sidecar, the pod is the server's.
+monitored = {"enabled": True}
+for mode, server_labels in (("daemonset", {}), ("deployment", {}), ("sidecar", {"matchLabels": {"app.kubernetes.io/name": "minio"}})):
+    manifests, _ = render({"mode": mode, "podMonitor": monitored | server_labels})
+    if mode == "sidecar":
+        manifests += [found for found in built[mode] if found["kind"] == "StatefulSet"]
+    (out / f"helm.monitored.{mode}.yaml").write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
+
 # Two releases in one namespace select pods of their own.
 selectors = [next(found for found in render({}, name=name)[0] if found["kind"] == "DaemonSet")["spec"]["selector"] for name in "ab"]
 if selectors[0] == selectors[1]:
@@ -112,7 +120,8 @@ if {"name": "S3_AUDIT_WEBHOOK_SPOOL_BYTES", "value": "3221225472"} not in pod(gi
     fail("spoolBytes")
 if pod(given)["nodeSelector"] != {"disk": "ssd"}:
     fail("deployment: nodeSelector")
-for wrong, what in (({"token": ""}, "give token"), ({"mode": "pod"}, "mode must be"), ({"endpoint": ""}, "give endpoint")):
+for wrong, what in (({"token": ""}, "give token"), ({"mode": "pod"}, "mode must be"), ({"endpoint": ""}, "give endpoint"),
+                    ({"mode": "sidecar", "podMonitor": monitored}, "give podMonitor.matchLabels")):
     try:
         render(wrong)
     except helm_python.HelmError as error:

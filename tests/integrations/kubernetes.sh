@@ -57,10 +57,23 @@ overlay() { # base
 for base in daemonset deployment sidecar; do overlay $base; done
 
 say "the components"
-printf '%s\n' 'components: [../openshift, ../monitoring]' >>"$dir/daemonset.manifests/overlay/kustomization.yaml"
-kubectl kustomize "$dir/daemonset.manifests/overlay" >"$dir/components.yaml"
-for part in 'type: spc_t' 'name: system:openshift:scc:privileged' 'kind: PodMonitor' 'port: status'; do
-    grep -q "$part" "$dir/components.yaml" || fail "the components lack $part"
+# With the patches that the README has for some.
+patch_of() { # kind
+    sed -n "/^  - target: {kind: $1}\$/,/^\`\`\`\$/ { /^\`\`\`/!p }" "$manifests/README.md" | grep . ||
+        fail "the README has no patch of a $1"
+}
+components() { # base, component...
+    local overlay=$dir/$1.manifests/overlay
+    shift
+    printf '%s\n' 'components:' "${@/#/  - ../}" >>"$overlay/kustomization.yaml"
+    kubectl kustomize "$overlay"
+}
+patch_of PodMonitor >>"$dir/sidecar.manifests/overlay/kustomization.yaml"
+components daemonset openshift monitoring >"$dir/monitored.daemonset.yaml"
+components deployment monitoring >"$dir/monitored.deployment.yaml"
+components sidecar monitoring >"$dir/monitored.sidecar.yaml"
+for part in 'type: spc_t' 'name: system:openshift:scc:privileged'; do
+    grep -q "$part" "$dir/monitored.daemonset.yaml" || fail "the components lack $part"
 done
 
 say "the Helm chart"
@@ -68,6 +81,7 @@ say "the Helm chart"
 for version in 1.29 1.37; do
     "$venv/bin/kubernetes-validate" --strict --quiet -k $version "$dir"/helm.{daemonset,deployment,given}.yaml
 done
+"$venv/bin/python" "$here/podmonitor.py" packaging/prometheus/alerts.yml "$dir"/{monitored,helm.monitored}.{daemonset,deployment,sidecar}.yaml
 
 # Nothing of what is mounted may be removed with $dir.
 clean_up() {
