@@ -68,11 +68,12 @@ components() { # base, component...
     printf '%s\n' 'components:' "${@/#/  - ../}" >>"$overlay/kustomization.yaml"
     kubectl kustomize "$overlay"
 }
+patch_of DaemonSet >>"$dir/daemonset.manifests/overlay/kustomization.yaml"
 patch_of PodMonitor >>"$dir/sidecar.manifests/overlay/kustomization.yaml"
 components daemonset openshift monitoring >"$dir/monitored.daemonset.yaml"
 components deployment monitoring >"$dir/monitored.deployment.yaml"
 components sidecar monitoring >"$dir/monitored.sidecar.yaml"
-for part in 'type: spc_t' 'name: system:openshift:scc:privileged'; do
+for part in 'type: spc_t' 'name: system:openshift:scc:privileged' 'kubernetes.io/os: linux' 'role: rgw'; do
     grep -q "$part" "$dir/monitored.daemonset.yaml" || fail "the components lack $part"
 done
 
