@@ -131,6 +131,16 @@ done
 ! play missing '{"s3_audit_webhook_token": ""}' || fail "did without a token"
 grep -q 'give s3_audit_webhook_package' "$dir/missing.play.log" || fail "did not say what is missing"
 
+say "restarts for another user though the play fails later"
+user='{"s3_audit_webhook_user": "daemon", "s3_audit_webhook_group": "daemon"}'
+! play user "$user" '{"s3_audit_webhook_webhook_settings": {"COMPRESS": "zip"}}' || fail "took a wrong value"
+grep -q 'fix: use none, gzip' "$dir/user.play.log" || fail "did not say what would be right"
+runs_as() { grep -q "^Uid:[[:space:]]$(id -u "$1")[[:space:]]" "/proc/$(<"$root/run/agent.pid")/status"; }
+runs_as daemon || fail "the service runs on as the user of before"
+play righted "$user" '{"s3_audit_webhook_webhook_settings": {"HEC_SOURCE": "righted"}}'
+await 10 "that user to read its settings" grep -q 'changed (.*HEC_SOURCE' "$root/var/log/agent.log"
+play back
+
 say "takes what is right before all is there"
 play early '{"s3_audit_webhook_agent_settings": {"LISTEN_TOKEN_FILE": "/run/later/tokens"},
     "s3_audit_webhook_webhook_settings": {"HEADER": "X-Key: @/run/later/key"}, "s3_audit_webhook_test": false}'
@@ -151,5 +161,11 @@ done
 [ ! -e "$root/run/agent.pid" ] || fail "the service was not stopped"
 play again '{"s3_audit_webhook_state": "absent"}'
 grep -q ' changed=0 ' <<<" $(recap again)" || fail "changed something: $(recap again)"
+
+say "starts nothing if its first play fails"
+starts=$(told '\(re\)\?start')
+! play unborn '{"s3_audit_webhook_webhook_settings": {"COMPRESS": "zip"}}' || fail "took a wrong value"
+[ -e "$root/usr/bin/s3-audit-webhook" ] || fail "the package is not there"
+[ "$(told '\(re\)\?start')" = "$starts" ] || fail "started without its settings"
 
 say "Ansible: all held"
