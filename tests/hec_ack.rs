@@ -271,7 +271,8 @@ fn what_is_not_indexed_in_time_is_sent_again() {
     agent.wait_for_log("that may have arrived already (not indexed within 2s)");
     splunk.index_from_now_on();
     let (redelivered, log) = splunk.finish(agent, 20);
-    assert!(redelivered >= 20, "{log}");
+    // The other connection's body may be asked about once more before its time is over, and be indexed by then.
+    assert!(redelivered >= 10, "{log}");
 }
 
 #[test]
