@@ -233,11 +233,16 @@ impl<'a> Pass<'a> {
         match decoded(value) {
             // As above, another one may end the string that contains all this.
             Some((b'"', text)) if value[0] == b'%' || begins_plain(text) => {
-                // A quote that was escaped more often than this one is in the string.
+                // A quote that was escaped more often than this one is in the string; but an even number of backslashes
+                // escapes no quote.
                 let longest = value.len() - text.len();
                 let text = self.lines.len() - text.len();
                 let end = self.end_of_text(text, in_string, |byte, written| {
-                    byte < b' ' || byte == b'"' && written.len() <= longest
+                    let ends_event_string = || {
+                        let escape = written.strip_suffix(b"\"").map(backslashes);
+                        escape.is_some_and(|escape| escape.is_multiple_of(2))
+                    };
+                    byte < b' ' || byte == b'"' && (written.len() <= longest || ends_event_string())
                 });
                 self.mask(text, end);
             }

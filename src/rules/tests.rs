@@ -92,6 +92,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"Set\u002dCookie" : "«a=b; c»" , "cookie":"«\"abcdefg\\»"}"#,
         r#"{"My_Field":{"a":[«12»,"«abcdefgh»",«true»,null],"b":{"c":"«x»"}},"d":1}"#,
         r#"{"Authorization":["AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=«abcdefgh»","Bearer «abcdefgh»"]}"#,
+        r#"{"a":"my-field%22:\"«abcdefgh»\\","b":"my-field%22:\"«abc\\\"d»\",c"}"#,
         r#"{"my-field":{"?sig=«abcdefgh»":[«1»,{"cookie":["«a»",«2»]}],"b":«true»}}"#,
         r#"{"my-field":{"Authorization":"«AWS4-HMAC-SHA256 Credential=AKIA/x, Signature=abcdefgh»","a":«1»}}"#,
         r#"{"cookie":[{"Authorization":"«Bearer abcdefgh»"},{"token":"«abcdefgh»"},"«abcdefgh»"]}"#,
