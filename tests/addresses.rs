@@ -6,7 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::thread;
 
 use super::delivery::{start_seeing, taken};
-use super::support::{Authority, Webhook, own_loopback};
+use super::support::{Agent, Authority, Webhook, own_loopback};
+
+/// Has it deliver an event, and end.
+fn deliver_one(mut agent: Agent, hook: &Webhook) {
+    let mut input = agent.take_stdin();
+    writeln!(input, "{{}}").unwrap();
+    hook.wait_for_events(1);
+    drop(input);
+    assert_eq!(agent.wait().code, Some(0));
+}
 
 #[test]
 fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
@@ -23,14 +32,10 @@ fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     let lines: String = lines.map(|ip| format!("{ip} hec.example\n")).collect();
     fs::write(&hosts, lines).unwrap();
     let endpoint = format!("http://hec.example:{}/", address.port());
-    let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &[]) else {
+    let Some(agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &[]) else {
         return;
     };
-    let mut input = agent.take_stdin();
-    writeln!(input, "{{}}").unwrap();
-    hook.wait_for_events(1);
-    drop(input);
-    assert_eq!(agent.wait().code, Some(0));
+    deliver_one(agent, &hook);
     assert_eq!(taken(&hook), ["{}"]);
 }
 
@@ -57,14 +62,10 @@ fn an_address_that_accepts_connections_and_then_fails_does_not_keep_the_next_one
         }
         let endpoint = format!("{scheme}://hec.example:{port}/");
         let options = ["--insecure", "--connect-timeout=300ms"];
-        let Some(mut agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &options) else {
+        let Some(agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &options) else {
             return;
         };
-        let mut input = agent.take_stdin();
-        writeln!(input, "{{}}").unwrap();
-        hook.wait_for_events(1);
-        drop(input);
-        assert_eq!(agent.wait().code, Some(0));
+        deliver_one(agent, &hook);
     }
 }
 

@@ -305,9 +305,19 @@ fn end(open: &mut Registry<Arc<Member>>, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
     use super::*;
+
+    /// A client of this address connects.
+    fn admit(
+        connections: &Connections,
+        number: u64,
+        address: SocketAddr,
+    ) -> Result<Option<Ended>, Refusal> {
+        let member = Arc::new(Member::new(TcpStream::connect(address).unwrap()));
+        connections.admit(number, &member, address.ip(), Duration::ZERO)
+    }
 
     /// They are turned away one after the other, by the thread that accepts clients.
     #[test]
@@ -320,10 +330,7 @@ mod tests {
         let connections = Connections::new(limits, &ShutdownSignal::new().unwrap());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let admit = |number| {
-            let member = Arc::new(Member::new(TcpStream::connect(address).unwrap()));
-            connections.admit(number, &member, address.ip(), Duration::ZERO)
-        };
+        let admit = |number| admit(&connections, number, address);
         assert_eq!((admit(0), connections.grace()), (Ok(None), GRACE));
         // The first is busy: it may wait soon.
         let turned_away = Err(Refusal::ConnectionLimit);
@@ -345,8 +352,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let admit = |number| {
-            let member = Arc::new(Member::new(TcpStream::connect(address).unwrap()));
-            let admitted = connections.admit(number, &member, address.ip(), Duration::ZERO);
+            let admitted = admit(&connections, number, address);
             connections.trust(number);
             admitted
         };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Shutdown};
 
 use socket2::SockRef;
 
-use super::{Connection, End, Protocol, Server, TURN, WaitsFor};
+use super::{Connection, End, Protocol, Server, TURN};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::Refusal;
 
@@ -12,14 +12,10 @@ use crate::telemetry::counters::Refusal;
 const LAST_READS: usize = 8 * TURN;
 
 impl<P: Protocol> Connection<P> {
-    fn waits_for_room(&self) -> bool {
-        self.protocol.progress().waits_for == WaitsFor::Room
-    }
-
     /// Reads what has come, which its client may not have any longer, and does not wait for room.
     fn read_last(&mut self, output: &mut SourceOutput, reads: usize) {
         for _ in 0..reads {
-            if self.waits_for_room() {
+            if self.protocol.waits_for_room() {
                 self.protocol.stop_waiting(output);
             }
             if !matches!(self.protocol.read(&mut *self.stream, output), Ok(1..)) {
@@ -45,7 +41,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     pub(super) fn close(&mut self, id: u64, reason: Refusal) {
         if let Some(connection) = self.connections.get_mut(&id) {
             self.output.refused(reason, connection.peer);
-            if connection.waits_for_room() {
+            if connection.protocol.waits_for_room() {
                 connection.read_last(&mut self.output, LAST_READS);
             }
         }
@@ -68,7 +64,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             let stream = SockRef::from(&connection.stream);
             if can_refuse && stream.shutdown(Shutdown::Read).is_ok() {
                 connection.read_last(&mut self.output, usize::MAX);
-            } else if connection.waits_for_room() {
+            } else if connection.protocol.waits_for_room() {
                 connection.read_last(&mut self.output, LAST_READS);
             }
             connection.protocol.end(End::Shutdown, &mut self.output);

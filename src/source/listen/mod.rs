@@ -296,7 +296,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        if connection.protocol.progress().waits_for == WaitsFor::Room {
+        if connection.protocol.waits_for_room() {
             // Being ready means that its client is gone, if it already waited for room at the last poll.
             if self.just_deferred.contains(&id) {
                 return;
@@ -308,7 +308,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         for _ in 0..TURN {
             let (stream, output) = (&mut *connection.stream, &mut self.output);
             match connection.protocol.read(stream, output) {
-                Ok(1..) if connection.protocol.progress().waits_for == WaitsFor::Room => {
+                Ok(1..) if connection.protocol.waits_for_room() => {
                     if self.epoll.modify(stream, id, Interest::Hangup).is_err() {
                         return self.end(id, End::Closed);
                     }
@@ -364,7 +364,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             };
             let (stream, output) = (&mut *connection.stream, &mut self.output);
             let offered = connection.protocol.offer_again(stream, output);
-            if offered.is_ok() && connection.protocol.progress().waits_for == WaitsFor::Room {
+            if offered.is_ok() && connection.protocol.waits_for_room() {
                 return self.deferred.push_front(id);
             }
             let resumed = offered.and_then(|()| self.epoll.modify(stream, id, Interest::Read));

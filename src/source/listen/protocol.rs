@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::roster::Progress;
+use super::roster::{Progress, WaitsFor};
 use super::socket::Stream;
 use crate::source::output::SourceOutput;
 
@@ -33,7 +33,7 @@ pub(crate) trait Protocol {
         false
     }
 
-    /// Offers again what [waits for room](super::roster::WaitsFor::Room) in the buffer.
+    /// Offers again what [waits for room](WaitsFor::Room) in the buffer.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -45,12 +45,17 @@ pub(crate) trait Protocol {
         Ok(())
     }
 
-    /// Nothing [waits for room](super::roster::WaitsFor::Room) from here on: what finds none is lost, unless its client
+    /// Nothing [waits for room](WaitsFor::Room) from here on: what finds none is lost, unless its client
     /// has it still. [`read`](Self::read) goes on with what has come.
     fn stop_waiting(&mut self, _output: &mut SourceOutput) {}
 
     /// How far the connection is.
     fn progress(&self) -> Progress;
+
+    /// Whether it waits for room in the buffer.
+    fn waits_for_room(&self) -> bool {
+        self.progress().waits_for == WaitsFor::Room
+    }
 
     /// Gives back the memory that is not needed until more comes.
     fn release(&mut self, output: &mut SourceOutput);
