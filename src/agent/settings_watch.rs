@@ -21,7 +21,7 @@ use crate::config::opt::Opt;
 use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
 use crate::config::startable;
-use crate::delivery::sender::Line;
+use crate::delivery::sender::{self, Line};
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::{LiveRules, Rules};
 use crate::sys::thread;
@@ -277,13 +277,7 @@ impl SettingsWatcher {
     /// Hands each sender the target, with its own connection.
     fn change(&mut self, targets: Option<Targets>) {
         self.generation += 1;
-        // A sender that waits for events takes it over only with the next one.
-        let names = targets.as_ref().map(|targets| targets.names.clone());
-        self.report.another_webhook(names.unwrap_or_default());
-        let each = Targets::each(targets, self.senders.len());
-        for (sender, targets) in self.senders.iter().zip(each) {
-            sender.change((self.generation, targets));
-        }
+        sender::change(&self.senders, self.generation, targets, &self.report);
     }
 
     /// The files that the settings name and whose content has changed.

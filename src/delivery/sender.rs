@@ -75,16 +75,24 @@ impl Default for Line {
     }
 }
 
-impl Line {
-    /// Its bodies go to this target from the next request on. A previous change that it has not seen is replaced.
-    pub fn change(&self, change: Change) {
-        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
-        self.wake();
+/// The senders of these lines post to other targets from the next request on: the ones of this generation. Changes that
+/// they have not seen are replaced.
+pub fn change(lines: &[Line], generation: u64, targets: Option<Targets>, report: &Report) {
+    let names = targets.as_ref().map(|targets| targets.names.clone());
+    let each = Targets::each(targets, lines.len());
+    // As long as these are locked, no sender reports the end of a request: what is reported later is of the new target.
+    let mut changes: Vec<_> = lines.iter().map(Line::changes).collect();
+    report.another_webhook(names.unwrap_or_default());
+    for (change, targets) in changes.iter_mut().zip(each) {
+        **change = Some((generation, targets));
     }
+    drop(changes);
+    lines.iter().for_each(Line::wake);
+}
 
-    fn has_change(&self) -> bool {
-        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        change.is_some()
+impl Line {
+    fn changes(&self) -> MutexGuard<'_, Option<Change>> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets it look again at what it waits for: now, or as soon as it would wait.
@@ -170,9 +178,7 @@ impl Sender {
 
     /// Takes over a new target, if there is one.
     fn retarget(&mut self, line: &Line) {
-        let mut change = line.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = change.take();
-        drop(change);
+        let latest = line.changes().take();
         if let Some((generation, targets)) = latest {
             (self.targets, self.is_awaited) = (targets, false);
             self.install(generation);
@@ -228,16 +234,7 @@ impl Sender {
         if let Some(text) = target.advice() {
             senders.report.advice(text);
         }
-        let is_outdated = senders.lines[self.place].has_change();
-        if is_outdated {
-            flight.outdated();
-        }
-        if let Some(expiries) = target.expiries().filter(|_| !is_outdated) {
-            senders.report.certificates(target.endpoint(), expiries);
-        }
-        if let Some(skew) = target.clock_skew().filter(|_| !is_outdated) {
-            senders.report.webhook_clock(flight.endpoint(), skew);
-        }
+        let (expiries, skew) = (target.expiries(), target.clock_skew());
         let has_moved = target.has_moved();
         if let (Outcome::Accepted(_), Some(spool)) = (&outcome, &self.spool) {
             let known = spool.known(flight.batch().seqs());
@@ -259,6 +256,17 @@ impl Sender {
             took: now - began,
         });
         let mut delivery = senders.lock();
+        let change = senders.lines[self.place].changes();
+        if change.is_some() {
+            flight.outdated();
+        } else {
+            if let Some(expiries) = expiries {
+                senders.report.certificates(target.endpoint(), expiries);
+            }
+            if let Some(skew) = skew {
+                senders.report.webhook_clock(flight.endpoint(), skew);
+            }
+        }
         if has_moved {
             delivery.moved(self.place, flight.endpoint());
         }
@@ -283,7 +291,11 @@ impl Sender {
             // The answer is about what another server has.
             delivery.moved(query.sender, query.endpoint);
         }
-        let effects = delivery.asked(query, answer, now - began, now);
+        let change = senders.lines[self.place].changes();
+        let mut effects = delivery.asked(query, answer, now - began, now);
+        if change.is_some() {
+            effects.retain(|effect| !effect.is_of_webhook());
+        }
         senders.conclude(&mut delivery, effects, &**target);
     }
 

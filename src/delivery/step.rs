@@ -124,3 +124,25 @@ pub enum Effect {
     /// An event fails alone, for this reason, while others pass: it is tried separately from now on.
     SetAside(String),
 }
+
+impl Effect {
+    /// Whether it is news of the webhook, rather than of events.
+    pub(super) fn is_of_webhook(&self) -> bool {
+        match self {
+            Effect::Delivered(_)
+            | Effect::Indexed(..)
+            | Effect::Released(_)
+            | Effect::Rejected(..)
+            | Effect::Redelivered(..)
+            | Effect::SetAside(_) => false,
+            Effect::Failed(..)
+            | Effect::Divided
+            | Effect::BodySizeLearned(_)
+            | Effect::Passed
+            | Effect::QueryAnswered
+            | Effect::QueryFailed(_)
+            | Effect::EndpointFailed(..)
+            | Effect::EndpointRestored(_) => true,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Delivery against simulated webhooks, in simulated time: each rule in a table, and all of them against a model.
 
 mod answers;
+mod changes;
 mod disabled;
 mod doubts;
 mod failures;
