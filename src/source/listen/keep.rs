@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{ListeningSocket, Protocol, SOCKET, Server};
+use super::{ListeningSocket, Protocol, REST, SOCKET, Server};
 use crate::source::output::SourceOutput;
 use crate::sys::epoll::Interest;
 
@@ -25,8 +25,11 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         if !self.socket.is_lost() {
             return;
         }
-        // Those who have connected already.
-        self.accept_all();
+        // Those who have connected already would be lost with the socket.
+        if !self.accept_all() {
+            self.next_file_check = self.clock.now + REST;
+            return;
+        }
         let taken = self.socket.take_again().and_then(|()| {
             let watched = self.epoll.add(&*self.socket, SOCKET, Interest::Read);
             watched.map_err(|error| error.to_string())

@@ -166,7 +166,9 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
                     break;
                 }
                 match token {
-                    SOCKET => self.accept_all(),
+                    SOCKET => {
+                        self.accept_all();
+                    }
                     SHUTDOWN => {}
                     id => {
                         self.read(id);
@@ -219,22 +221,28 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         Some(next.saturating_sub(self.clock.now))
     }
 
-    fn accept_all(&mut self) {
+    /// Accepts those who have connected, for one turn. Returns whether these were all.
+    fn accept_all(&mut self) -> bool {
         for _ in 0..ACCEPTS {
             if descriptors::are_scarce(&*self.socket) && !self.close_longest_unfinished() {
                 let what = "too many connections; fix: raise the limit of open files (LimitNOFILE)";
-                return self.rest(what);
+                self.rest(what);
+                return false;
             }
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     self.output.worked();
                     self.admit(stream, peer);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if stream::is_passing(&error) => {}
-                Err(error) => return self.rest(&format!("can't accept a connection: {error}")),
+                Err(error) => {
+                    self.rest(&format!("can't accept a connection: {error}"));
+                    return false;
+                }
             }
         }
+        false
     }
 
     fn close_longest_unfinished(&mut self) -> bool {

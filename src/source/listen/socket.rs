@@ -88,20 +88,14 @@ impl SocketFile {
 impl ListeningSocket {
     /// Replaces a socket file that nobody listens on. The new file has this mode from the moment it exists.
     pub(crate) fn unix(path: &Path, mode: u32) -> Result<Self, OpenError> {
-        let listener = match bind(path, mode) {
+        let bound = match bind(path, mode) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 remove_stale(path)?;
                 bind(path, mode)
             }
             bound => bound,
         };
-        let listener = listener.map_err(OpenError::listening)?;
-        listener
-            .set_nonblocking(true)
-            .map_err(OpenError::listening)?;
-        let inode = fs::symlink_metadata(path)
-            .map_err(OpenError::listening)?
-            .ino();
+        let (listener, inode) = bound.map_err(OpenError::listening)?;
         let path = path.into();
         Ok(ListeningSocket::Unix(SocketFile {
             listener,
@@ -186,21 +180,26 @@ impl AsFd for ListeningSocket {
     }
 }
 
-/// A socket file gets the mode of its socket, minus what the umask removes: so the socket's mode is set first, and the
-/// rest before anybody can connect.
-fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+/// A socket that listens, and the identity of its file. That gets the mode of its socket, minus what the umask removes:
+/// so the socket's mode is set first. Nothing can fail once clients can connect: they would be lost.
+fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, u64)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // SAFETY: the call takes two numbers, one of them an open descriptor.
     if unsafe { libc::fchmod(socket.as_raw_fd(), mode) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let ready = fs::set_permissions(path, Permissions::from_mode(mode));
-    if let Err(error) = ready.and_then(|()| socket.listen(tcp::BACKLOG)) {
-        let _ = fs::remove_file(path);
-        return Err(error);
+    let inode = fs::set_permissions(path, Permissions::from_mode(mode))
+        .and_then(|()| fs::symlink_metadata(path))
+        .and_then(|found| socket.listen(tcp::BACKLOG).map(|()| found.ino()));
+    match inode {
+        Ok(inode) => Ok((OwnedFd::from(socket).into(), inode)),
+        Err(error) => {
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
     }
-    Ok(OwnedFd::from(socket).into())
 }
 
 /// Checks that there is nothing but a socket, if anything.

@@ -1,6 +1,6 @@
-//! Whose turn it is.
+//! Whose turn it is, and who is accepted.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -90,4 +90,39 @@ fn a_client_that_always_has_more_gets_one_turn_a_round() {
     serve(&mut socket, limits, protocol, output, &stop);
     drop(clients);
     assert_eq!(reads.borrow().most_in_a_row, TURN);
+}
+
+/// They would be lost with the old socket.
+#[test]
+fn clients_that_wait_when_the_socket_file_is_removed_are_served() {
+    const CLIENTS: usize = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sock");
+    let mut socket = ListeningSocket::unix(&path, 0o600).ok().unwrap();
+    let clients = [(); CLIENTS].map(|()| UnixStream::connect(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let room = Extent {
+        events: 1,
+        bytes: 1000,
+    };
+    let (output, _consumer, _) = output(room, WhenFull::Drop);
+    let stop = ShutdownSignal::new().unwrap();
+    stop.trigger();
+    let accepted = Cell::new(0);
+    let protocol = |_: &SourceOutput, _| {
+        accepted.set(accepted.get() + 1);
+        Client {
+            is_greedy: false,
+            reads: Rc::default(),
+            stop: stop.clone(),
+        }
+    };
+    let limits = Limits {
+        connections: CLIENTS,
+        memory: 1,
+        timeout: Duration::MAX,
+    };
+    serve(&mut socket, limits, protocol, output, &stop);
+    drop(clients);
+    assert_eq!(accepted.get(), CLIENTS);
 }
