@@ -305,6 +305,16 @@ impl DerefMut for Agent {
     }
 }
 
+impl Drop for Agent {
+    /// What a failed test needs to be understood.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let ended = self.process.try_wait();
+            eprintln!("the agent ({ended:?}) had logged:\n{}", self.log());
+        }
+    }
+}
+
 /// What is left of an agent that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
