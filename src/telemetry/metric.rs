@@ -71,7 +71,7 @@ requests_total result: Requests to the webhook, by result: retried if some of th
 request_duration_seconds le: How long requests to the webhook took.
 request_failures_total cause: Requests to the webhook of which some events are sent again, by cause.
 delivered_bytes_total: Bytes of the events in events_delivered_total, before compression.
-webhook_up endpoint: 1 if the last request succeeded, 0 if not; with several endpoints, also of each.
+webhook_up endpoint: 0 if the last request failed; 1 if not, or if none was made yet; with several endpoints, also of each.
 webhook_enabled: 1 if there is a webhook; 0 if not: files and the spool wait, other events are dropped.
 settings_rejected_timestamp_seconds: Since when the settings file is invalid and the previous settings are in force; 0 if it is valid.
 last_delivery_timestamp_seconds: When the webhook last took events; 0 if it never did.

@@ -118,6 +118,14 @@ impl Outages {
         Some(outage)
     }
 
+    /// Something else is used from now on, whose first failure is logged at once. Returns the outage that this ends, if
+    /// there was one that had been logged.
+    pub(crate) fn replaced(&mut self, now: Instant) -> Option<Outage> {
+        let outage = self.ended(now);
+        (self.logged, self.logged_fix) = (None, None);
+        outage
+    }
+
     /// How many outages no line has reported, and the reason for the last one. From now on they count as reported.
     pub(crate) fn summarize(&mut self) -> Option<(u64, String)> {
         let (mut outages, mut error) = std::mem::take(&mut self.unlogged);

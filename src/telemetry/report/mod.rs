@@ -338,7 +338,10 @@ impl Report {
     /// Requests go to another webhook from now on: what is known of the last one's state no longer applies.
     /// Several endpoints are identified by their index in `names`; a single one has no name.
     pub fn another_webhook(&self, names: Vec<String>) {
-        self.state().another_webhook(names);
+        self.update(|state, now| {
+            state.another_webhook(names, now);
+            None
+        });
     }
 
     /// One of several endpoints failed, and is not used for now. `fix` says what an operator must do.

@@ -13,7 +13,7 @@ use crate::telemetry::message::{
     Attempts, Buffered, Events, IfAny, Message, MoreOutages, Reasons, Within,
 };
 use crate::telemetry::snapshot::{LastError, OutageState, Rejects, Snapshot, SpoolState};
-use crate::telemetry::throttle::{Burst, Outages};
+use crate::telemetry::throttle::{Burst, Outage, Outages};
 use crate::text::quantity::HumanDuration;
 
 /// One moment, by both clocks: the wall clock and the monotonic one.
@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) dropped: [Burst; Reason::ALL.len()],
     counted: [Counted; Kind::ALL.len()],
     pub(super) webhook: Outages,
+    /// One that lasted when another webhook took the place of the one that failed: its end is logged with that one's.
+    pub(super) replaced: Option<Outage>,
     /// Outages of queries for what is indexed.
     pub(super) queries: Outages,
     /// The clock of each endpoint seen so far.

@@ -301,7 +301,7 @@ fn what_fails_and_works_again_has_a_line_for_each() {
     let mut story = Story::new();
     let (begin, end) = (story.at(0), story.at(5));
     let state = &mut story.state;
-    state.another_webhook(vec!["https://a".into(), "https://b".into()]);
+    state.another_webhook(vec!["https://a".into(), "https://b".into()], begin);
     for (messages, failed, restored) in [
         (
             [

@@ -41,10 +41,11 @@ impl State {
 
     pub(super) fn delivery_restored(&mut self, now: Now) -> Option<Message> {
         self.known.reached = true;
-        let outage = self.webhook.ended(now.instant)?;
+        let ended = [self.replaced.take(), self.webhook.ended(now.instant)];
+        let ended: Vec<_> = ended.into_iter().flatten().collect();
         Some(Message::DeliveryRestored {
-            lasted: HumanDuration(now.instant - outage.since),
-            attempts: Attempts(outage.attempts),
+            lasted: HumanDuration(now.instant - ended.first()?.since),
+            attempts: Attempts(ended.iter().map(|outage| outage.attempts).sum()),
         })
     }
 
@@ -68,12 +69,22 @@ impl State {
                 reason: forwarding.to_string(),
             }),
         };
+        if matches!(forwarding, Forwarding::Off(_) | Forwarding::Unset(_)) {
+            // The line about that says what becomes of events from now on.
+            self.replaced = None;
+        }
         self.known.forwarding = Some(forwarding);
         message
     }
 
-    pub(super) fn another_webhook(&mut self, names: Vec<String>) {
-        self.webhook = Outages::default();
+    pub(super) fn another_webhook(&mut self, names: Vec<String>, now: Now) {
+        if let Some(mut outage) = self.webhook.replaced(now.instant) {
+            if let Some(before) = self.replaced.take() {
+                outage.since = before.since;
+                outage.attempts += before.attempts;
+            }
+            self.replaced = Some(outage);
+        }
         self.expiries.clear();
         self.endpoints = names
             .into_iter()

@@ -6,7 +6,8 @@ use super::*;
 fn an_endpoint_that_comes_and_goes_is_logged_and_then_summed_up() {
     let mut story = Story::new();
     let names = ["http://a", "http://b"].map(str::to_owned);
-    story.state.another_webhook(names.into());
+    let begin = story.at(0);
+    story.state.another_webhook(names.into(), begin);
     let mut lines = Vec::new();
     for second in [0, 2, 4] {
         let (failed, restored) = (story.at(second), story.at(second + 1));
@@ -68,4 +69,74 @@ fn all_that_comes_and_goes_is_logged_and_then_summed_up() {
     let restored = story.state.delivery_restored(story.at(11));
     assert_eq!(texts(restored), ["delivery restored after 3s (1 attempt)"]);
     assert_eq!(story.tick(20), [""; 0]);
+}
+
+/// The line that asks for other settings is answered by one that says whether they help.
+#[test]
+fn an_outage_ends_with_the_first_request_that_another_webhook_takes() {
+    let failed = |story: &mut Story, second: u64, error: &str| {
+        let now = story.at(second);
+        let line = story
+            .state
+            .delivery_failed(error, None, Duration::ZERO, 0, now);
+        line.map(|line| line.text())
+    };
+    let replaced = |story: &mut Story, second: u64| {
+        let now = story.at(second);
+        story.state.another_webhook(Vec::new(), now);
+        // Each sender says so, too.
+        story.state.another_webhook(Vec::new(), now);
+        assert_eq!(story.state.webhook.state(), None);
+    };
+    let restored = |story: &mut Story, second: u64| {
+        let now = story.at(second);
+        story.state.delivery_restored(now).map(|line| line.text())
+    };
+    let off = Forwarding::Off("webhook disabled".into());
+    for (steps, expected) in [
+        ("fr", Some("delivery restored after 1s (1 attempt)")),
+        ("fxr", Some("delivery restored after 2s (1 attempt)")),
+        ("ffxxr", Some("delivery restored after 4s (2 attempts)")),
+        // Another one that does not work either.
+        ("fxfxfr", Some("delivery restored after 5s (3 attempts)")),
+        ("fxor", None),
+        ("frxr", None),
+        ("xr", None),
+    ] {
+        let mut story = Story::new();
+        let mut lines = Vec::new();
+        let mut is_first = true;
+        for (second, step) in (0..).zip(steps.chars()) {
+            match step {
+                'f' => {
+                    let line = failed(&mut story, second, "HTTP 503");
+                    assert_eq!(line.is_some(), is_first, "{steps}: {second}");
+                    is_first = false;
+                }
+                'x' => {
+                    replaced(&mut story, second);
+                    is_first = true;
+                }
+                'o' => drop(story.state.forwards(off.clone(), "")),
+                _ => lines.push(restored(&mut story, second)),
+            }
+        }
+        assert_eq!(lines.pop().unwrap().as_deref(), expected, "{steps}");
+    }
+}
+
+#[test]
+fn an_outage_without_a_line_is_summed_up_though_another_webhook_took_its_place() {
+    let mut story = Story::new();
+    for second in [0, 2] {
+        let now = story.at(second);
+        (story.state).delivery_failed("HTTP 503", None, Duration::ZERO, 0, now);
+        let now = story.at(second + 1);
+        match second {
+            0 => drop(story.state.delivery_restored(now)),
+            _ => story.state.another_webhook(Vec::new(), now),
+        }
+    }
+    let summary = "delivery: 1 more outage in 10s, the last because of: HTTP 503";
+    assert_eq!(story.tick(10), [summary]);
 }
