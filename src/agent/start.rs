@@ -25,7 +25,6 @@ use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::delivery::machine::Delivery;
-use crate::delivery::pace::Pace;
 use crate::delivery::sender::{Line, Sender, Senders};
 use crate::delivery::step::Settings;
 use crate::delivery::target::Targets;
@@ -181,6 +180,7 @@ fn delivery_settings(options: &RunOptions, connections: usize) -> Settings {
         age: options.batch_age,
         reject_after: options.reject_after,
         connections,
+        rate: options.max_rate,
     }
 }
 
@@ -242,7 +242,6 @@ impl Start<'_> {
         let lines: Vec<_> = (0..connections).map(|_| Line::default()).collect();
         let senders = Arc::new(Senders {
             consumer,
-            pace: Mutex::new(Pace::new(options.max_rate)),
             delivery: Mutex::new(Delivery::new(settings, backoff)),
             report: Arc::clone(&self.report),
             watchdog: self.watchdog.clone(),

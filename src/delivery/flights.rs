@@ -26,9 +26,9 @@ impl Delivery {
         self.launches += 1;
         self.ahead.forget();
         let endpoint = trial.or(usual).unwrap_or_default();
-        let size = self
-            .compression
-            .packed(self.size_of(&flight.attempt.batch).bytes);
+        let plain = self.size_of(&flight.attempt.batch).bytes;
+        let size = self.compression.packed(plain);
+        self.pace.book(plain, now);
         flight.launch = Launch {
             number: self.launches,
             sender,

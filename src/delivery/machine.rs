@@ -27,6 +27,7 @@ use super::batch::Batch;
 use super::body_size::BodySize;
 use super::chance::Chance;
 use super::compression::Compression;
+use super::pace::Pace;
 use super::posted::Posted;
 use super::route::{Route, Ways};
 use super::step::{Settings, Step, Terms};
@@ -76,6 +77,8 @@ pub struct Delivery {
     pub(super) is_distrusted: bool,
     /// All senders wait.
     wait_until: Option<Instant>,
+    /// The limit of the rate of all senders together.
+    pub(super) pace: Pace,
     /// One sender waits, while requests of others pass.
     pauses: Vec<Option<Instant>>,
     /// Requests that have failed in a row.
@@ -118,6 +121,7 @@ impl Delivery {
             size: BodySize::new(settings.body.bytes, terms.timeout),
             compression: Compression::default(),
             pauses: vec![None; settings.connections],
+            pace: Pace::new(settings.rate),
             settings,
             terms,
             fresh: Batch::default(),
@@ -324,8 +328,14 @@ impl Delivery {
         self.idle(limit)
     }
 
-    /// Until when the sender must wait because of a failure, if that is not over.
+    /// Until when the sender must wait because of the rate or a failure, if that is not over.
     fn rests_until(&mut self, sender: usize, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.pace.rests_until(now)
+            && self.waiting().any(|batch| !batch.is_empty())
+        {
+            self.has_looked = false;
+            return Some(until);
+        }
         if let Some(until) = self.wait_until {
             if now < until {
                 return Some(until);

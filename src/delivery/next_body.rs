@@ -46,12 +46,6 @@ impl Delivery {
         self.wakes = true;
     }
 
-    /// The size of a body before compression, or the most that it can be.
-    pub fn plain_size(&self, flight: &Flight) -> usize {
-        let packed = flight.launch.packed.map(|packed| packed.plain);
-        packed.unwrap_or_else(|| self.size_of(flight.batch()).bytes)
-    }
-
     /// This body turned out too large when it was compressed, and was not sent: the next ones are smaller.
     pub fn oversized(&mut self, flight: Box<Flight>, packed: Packed, now: Instant) {
         let Flight {

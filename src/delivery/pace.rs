@@ -20,16 +20,18 @@ impl Pace {
         }
     }
 
-    /// Accounts for a body of this many bytes; it may be sent after this time.
-    pub fn book(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
-        if self.rate == 0 {
-            return None;
+    /// Accounts for a body of this many bytes, which is sent now.
+    pub fn book(&mut self, bytes: usize, now: Instant) {
+        if self.rate > 0 {
+            let from = self.free_at.map_or(now, |free_at| free_at.max(now));
+            let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+            self.free_at = from.checked_add(takes);
         }
-        let from = self.free_at.map_or(now, |free_at| free_at.max(now));
-        let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        self.free_at = from.checked_add(takes);
-        let wait = from.duration_since(now);
-        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Until when nothing may be sent, if that is not over.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        self.free_at.filter(|free_at| *free_at > now)
     }
 }
 
@@ -39,14 +41,27 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_and_not_made_up_for() {
-        let second = Duration::from_secs(1);
-        let (mut pace, begin) = (Pace::new(1000), Instant::now());
-        assert_eq!(pace.book(500, begin), None);
-        assert_eq!(pace.book(1000, begin), Some(second / 2));
-        assert_eq!(pace.book(1000, begin + second), Some(second / 2));
-        // The rate that was not used in between is lost.
-        assert_eq!(pace.book(2000, begin + 10 * second), None);
-        assert_eq!(pace.book(1, begin + 11 * second), Some(second));
-        assert_eq!(Pace::new(0).book(usize::MAX, begin), None);
+        let (begin, milliseconds) = (Instant::now(), Duration::from_millis);
+        let mut pace = Pace::new(1000);
+        for (bytes, at, rests_until) in [
+            (500, 0, 500),
+            (1000, 0, 1500),
+            (0, 1000, 1500),
+            (1000, 1500, 2500),
+            // The rate that was not used in between is lost.
+            (2000, 10_000, 12_000),
+            (1, 12_000, 12_001),
+        ] {
+            let now = begin + milliseconds(at);
+            pace.book(bytes, now);
+            assert_eq!(
+                pace.rests_until(now),
+                Some(begin + milliseconds(rests_until))
+            );
+        }
+        assert_eq!(pace.rests_until(begin + milliseconds(12_001)), None);
+        let mut unlimited = Pace::new(0);
+        unlimited.book(usize::MAX, begin);
+        assert_eq!(unlimited.rests_until(begin), None);
     }
 }

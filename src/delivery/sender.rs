@@ -11,7 +11,6 @@ use super::attempt::Flight;
 use super::batch::Batch;
 use super::machine::Delivery;
 use super::outcome::Outcome;
-use super::pace::Pace;
 use super::step::{Effect, Query, Step};
 use super::target::{Abort, Target, Targets};
 use crate::buffer::chunk::Extent;
@@ -34,8 +33,6 @@ pub struct Senders {
     pub consumer: Consumer,
     /// Decides. Locked for moments only, never during I/O.
     pub delivery: Mutex<Delivery>,
-    /// The limit of their rate, all together.
-    pub pace: Mutex<Pace>,
     /// Counts and logs.
     pub report: Arc<Report>,
     /// Notices if a request hangs.
@@ -226,7 +223,6 @@ impl Sender {
         if let Some((next, max_bytes)) = ahead {
             target.prepare_ahead(next, max_bytes);
         }
-        senders.keep_pace(&flight);
         let began = Instant::now();
         let outcome = senders.watchdog.request(target.time_limit(), || {
             target.post(flight.batch(), flight.channel())
@@ -360,18 +356,6 @@ impl Senders {
     fn wake(&self, delivery: &mut Delivery) {
         if delivery.wakes_others() {
             self.lines.iter().for_each(Line::wake);
-        }
-    }
-
-    /// Waits until this body may be sent.
-    fn keep_pace(&self, flight: &Flight) {
-        let bytes = self.lock().plain_size(flight);
-        let pace = self.pace.lock();
-        let mut pace = pace.unwrap_or_else(PoisonError::into_inner);
-        let delay = pace.book(bytes, Instant::now());
-        drop(pace);
-        if let Some(delay) = delay {
-            self.abort.wait(delay);
         }
     }
 

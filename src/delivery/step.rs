@@ -22,6 +22,8 @@ pub struct Settings {
     pub reject_after: u32,
     /// How many senders there are, each with a connection of its own; at least 1.
     pub connections: usize,
+    /// How many bytes before compression all of them send a second, in the long run; no limit if 0.
+    pub rate: usize,
 }
 
 /// What the target needs of requests.

@@ -163,3 +163,24 @@ fn an_agent_that_was_started_disabled_can_be_enabled() {
     hook.wait_for_events(3);
     finish(agent, &hook, &events);
 }
+
+#[test]
+fn disabled_what_waited_for_the_rate_is_not_posted() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let enabled = webhook(&hook.url(), TOKEN);
+    place.write(&enabled);
+    // The second event waits for two seconds.
+    let mut agent = place.start(&["--max-rate", "1KiB"]);
+    let pad = "x".repeat(2048);
+    let events = ["first", "second"].map(|name| format!("{{\"{name}\":\"{pad}\"}}"));
+    feed(&mut agent, &events[..1]);
+    hook.wait_for_events(1);
+    feed(&mut agent, &events[1..]);
+    place.write(&disabled(&enabled));
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_log("webhook disabled by");
+    let (balance, _) = end_input(agent);
+    assert_eq!(taken(&hook), events[..1]);
+    assert_eq!(balance.by_reason["disabled"], 1);
+}

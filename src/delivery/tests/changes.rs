@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::buffer::queue::queue;
 use crate::delivery::compression::Packed;
-use crate::delivery::pace::Pace;
 use crate::delivery::sender::{self, Line, Sender, Senders};
 use crate::delivery::target::{Abort, Numbering, Target, Targets};
 use crate::sys::shutdown::ShutdownSignal;
@@ -101,7 +100,6 @@ fn replaced(is_asked: bool) -> Arc<Report> {
     let senders = Senders {
         consumer,
         delivery: Mutex::new(Delivery::new(settings(), Backoff::new(MIN, MAX, 7))),
-        pace: Mutex::new(Pace::new(0)),
         report: Arc::clone(&report),
         watchdog: Watchdog::default(),
         shutdown: ShutdownSignal::new().unwrap(),

@@ -65,6 +65,7 @@ fn settings() -> Settings {
         age: Duration::from_secs(1),
         reject_after: 5,
         connections: 1,
+        rate: 0,
     }
 }
 

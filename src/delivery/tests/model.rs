@@ -200,12 +200,13 @@ proptest! {
         size in 20usize..600,
         bytes in 400usize..40_000,
         reject_after in 0u32..7,
+        rate in prop_oneof![Just(0), 1_000usize..1_000_000],
         seed: u64,
         stop in proptest::option::of(0u64..100),
         other_target in proptest::option::of(0u64..100),
     ) {
         let body = Extent { events: 50, bytes };
-        let settings = Settings { body, reject_after, ..settings() };
+        let settings = Settings { body, reject_after, rate, ..settings() };
         let mut simulation = Simulation::seeded(settings, gaps.len(), seed);
         simulation.size = size;
         let mut at = 0;

@@ -35,6 +35,88 @@ fn a_body_is_sent_when_it_is_full_or_its_oldest_event_is_old_enough() {
     assert_eq!(many.requests[1].at, QUICK, "full ones do not wait");
 }
 
+/// In the long run: each body waits until those before it are within the rate, those that failed, too.
+#[test]
+fn no_more_is_sent_a_second_than_the_rate() {
+    for connections in [1, 4] {
+        let body = Extent {
+            events: 100,
+            bytes: 5000,
+        };
+        let settings = Settings {
+            rate: 10_000,
+            body,
+            connections,
+            ..settings()
+        };
+        let mut simulation = Simulation::with(settings, 100);
+        let mut requests = 0;
+        simulation.run_until(MAX, |_| {
+            requests += 1;
+            let outcome = match requests {
+                3 => failed(Cause::Answer),
+                _ => Outcome::Delivered,
+            };
+            (outcome, QUICK)
+        });
+        assert!(simulation.delivered_all_but(&[]));
+        let mut sent = 0;
+        for request in &simulation.requests {
+            let least = Duration::from_millis(sent / 10);
+            assert!(request.at >= least, "{sent} bytes before {:?}", request.at);
+            sent += 1000 * request.seqs.len() as u64;
+        }
+        let last = simulation.requests.last().unwrap();
+        assert!(last.at < Duration::from_secs(12), "{:?}", last.at);
+        // What is over is over.
+        assert!(simulation.elapsed() <= last.at + QUICK);
+    }
+}
+
+#[test]
+fn what_waits_for_the_rate_is_not_taken_from_the_queue_by_others() {
+    let mut delivery = Delivery::new(
+        Settings {
+            rate: 1000,
+            age: Duration::ZERO,
+            ..settings()
+        },
+        Backoff::new(MIN, MAX, 7),
+    );
+    delivery.retarget(1, terms());
+    let now = Instant::now();
+    let mut simulation = Simulation::new(2);
+    let mut collect = |delivery: &mut Delivery| {
+        let step = delivery.next(0, now);
+        assert!(matches!(step, Step::Collect { .. }), "{step:?}");
+        delivery.collected(Some(simulation.run(1)), now);
+    };
+    collect(&mut delivery);
+    let mut step = delivery.next(0, now);
+    while let Step::Collect { .. } = step {
+        delivery.collected(None, now);
+        step = delivery.next(0, now);
+    }
+    let flight = sent(step);
+    delivery.on(flight, Outcome::Delivered, QUICK, now);
+    collect(&mut delivery);
+    let second = Duration::from_secs(1);
+    for (at, is_sent) in [
+        (now, false),
+        (now + second / 2, false),
+        (now + second, true),
+    ] {
+        match delivery.next(0, at) {
+            Step::Wait(until) => assert_eq!(until, Some(now + second)),
+            Step::Collect { .. } if is_sent => {
+                delivery.collected(None, at);
+                sent(delivery.next(0, at));
+            }
+            step => assert!(is_sent, "{step:?}"),
+        }
+    }
+}
+
 #[test]
 fn events_of_a_body_are_bounded_too() {
     let body = Extent {

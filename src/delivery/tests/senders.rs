@@ -138,6 +138,7 @@ impl Simulation {
             && !self.is_disabled
             && !it.is_down()
             && it.waits_for(sender, self.now).is_zero()
+            && it.pace.rests_until(self.now).is_none()
         {
             let mut open = it.route.working();
             let open = open.find(|place| it.posted.has_room(sender, *place));

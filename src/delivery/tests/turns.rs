@@ -6,7 +6,6 @@ use super::answers::in_flight;
 use super::parts::partial;
 use super::*;
 use crate::delivery::attempt::{Attempt, PER_GAP, draw};
-use crate::delivery::compression::Packed;
 use crate::delivery::outcome::EventOutcome;
 
 pub(super) fn delivery() -> Delivery {
@@ -337,17 +336,6 @@ fn after_a_failure_the_queue_is_looked_at_again_if_something_rests() {
         let rests = (took > QUICK).then(|| now + 10 * took);
         assert_eq!(delivery.retry[0].due, rests, "{took:?}");
     }
-}
-
-#[test]
-fn the_size_before_compression_is_known_or_guessed() {
-    let mut flight = Flight::from(Attempt::from(events(3)));
-    assert_eq!(delivery().plain_size(&flight), 9);
-    flight.packed(Some(Packed {
-        plain: 77,
-        bytes: 5,
-    }));
-    assert_eq!(delivery().plain_size(&flight), 77);
 }
 
 /// If it passes, those behind it are next: before it may be many that fail.
