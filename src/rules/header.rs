@@ -2,8 +2,10 @@
 
 use memchr::memrchr_iter;
 
-use super::mask::{Kind, Pass, backslashes, depth_of, ends_line, is_signed};
+use super::authorization::{is_signed, secret_in};
+use super::mask::{Pass, backslashes, depth_of, ends_line};
 use super::name::{behind_blanks, unescaped};
+use super::secrets::Kind;
 use super::work::looked_at;
 
 impl Pass<'_> {
@@ -26,8 +28,8 @@ impl Pass<'_> {
             // It is not JSON, though it looked like that.
             end = self.end_of_text(end, unescaped, ends_line(0));
         }
-        if let Some(secret) = self.secret_of(start, end, kind) {
-            self.mask(secret, end);
+        if let Some(secret) = secret_in(&self.lines[start..end], kind) {
+            self.mask(start + secret, end);
         }
     }
 

@@ -2,45 +2,13 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, is_of_name, unescaped};
+use super::authorization::{is_signed, secret_in};
+use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, unescaped};
+use super::secrets::{Kind, Names, PLAIN, begins_plain};
 use super::work::looked_at;
 use crate::framer::walk;
 
 const MASK: &[u8] = b"REDACTED";
-
-/// Schemes whose headers have a signature with a name of its own.
-const SIGNED: [&[u8]; 2] = [b"AWS4-", b"GOOG4-"];
-/// The names up to there, the last one included, in a header that is well-formed.
-const KEPT: [&[u8]; 6] = [
-    b"Credential",
-    b"SignedHeaders",
-    b" Signature",
-    b",Signature",
-    b" signature",
-    b",signature",
-];
-
-/// For each byte, whether it occurs unescaped in signatures and tokens.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        plain[byte] =
-            matches!(byte as u8, b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'-'..=b'9' | b'_' | b'~');
-        byte += 1;
-    }
-    plain
-};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A member's value.
-    Member,
-    /// The same; and for a parameter in a URL, what follows the equals sign, up to one of these bytes or a blank.
-    Parameter(&'static [u8]),
-    /// The part of a member's value that proves an identity, not the identity: `Signature=` names a parameter already.
-    Authorization,
-}
 
 /// What was done to events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,42 +49,6 @@ fn string_end(line: &[u8], from: usize, depth: usize) -> Option<usize> {
     end
 }
 
-fn begins_plain(text: &[u8]) -> bool {
-    text.first().is_some_and(|byte| PLAIN[usize::from(*byte)])
-}
-
-fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
-    schemes.iter().any(|scheme| {
-        let beginning = value.get(..scheme.len());
-        beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
-    })
-}
-
-/// Whether a value is left to the name of the signature in it, as is an `Authorization` up to there if it is
-/// well-formed: the secret of another name before it could reach beyond it, and take its name away. No more is examined.
-pub(super) fn is_signed(value: &[u8], kind: Kind) -> bool {
-    if kind != Kind::Authorization || !begins_with_any(value, &SIGNED) {
-        return false;
-    }
-    let is_mark = |byte: &u8| *byte < b' ' || b"=:\"%\\".contains(byte);
-    let mut marks = value.iter().enumerate().filter(|(_, byte)| is_mark(byte));
-    let found = marks.find_map(|(at, byte)| {
-        let (before, next) = (&value[..at], value.get(at + 1));
-        match byte {
-            b'\\' if next.is_some_and(|next| b"/\\".contains(next)) => None,
-            b'=' if KEPT.iter().any(|name| before.ends_with(name)) => {
-                let is_plain = |next: &u8| *next == b'*' || PLAIN[usize::from(*next)];
-                before
-                    .ends_with(b"ignature")
-                    .then_some((at, next.is_some_and(is_plain)))
-            }
-            _ => Some((at, false)),
-        }
-    });
-    looked_at(found.map_or(value.len(), |(at, _)| at));
-    found.is_some_and(|(_, is_signed)| is_signed)
-}
-
 /// What a value other than a text becomes.
 fn mask_of(value: &[u8]) -> Option<&'static [u8]> {
     match value {
@@ -129,6 +61,7 @@ fn mask_of(value: &[u8]) -> Option<&'static [u8]> {
 
 /// Lines while they are masked: what is before `read` was looked at, and the result is written up to `written`.
 pub(super) struct Pass<'a> {
+    names: &'a Names,
     pub(super) lines: &'a mut Vec<u8>,
     start: usize,
     pub(super) read: usize,
@@ -148,13 +81,16 @@ pub(super) struct Pass<'a> {
     nested: usize,
     nested_end: usize,
     nested_kind: Kind,
+    /// Where a text that was masked ended, and what kind of secret it had named.
+    hidden: Option<(usize, Kind)>,
     redacted: Redacted,
 }
 
 impl<'a> Pass<'a> {
     /// Starts a pass over the lines from this byte on.
-    pub(super) fn new(lines: &'a mut Vec<u8>, from: usize) -> Self {
+    pub(super) fn new(names: &'a Names, lines: &'a mut Vec<u8>, from: usize) -> Self {
         Pass {
+            names,
             lines,
             start: from,
             read: from,
@@ -167,6 +103,7 @@ impl<'a> Pass<'a> {
             nested: from,
             nested_end: from,
             nested_kind: Kind::Member,
+            hidden: None,
             redacted: Redacted::default(),
         }
     }
@@ -206,10 +143,20 @@ impl<'a> Pass<'a> {
         if inner.is_empty() || inner.eq_ignore_ascii_case(MASK) {
             return;
         }
+        // Before a quote, it may be a name: `"name":"Cookie","value":…`.
+        if let Some((b'"', _)) = decoded(&self.lines[end..]) {
+            self.hidden = self.names.named(value).map(|name| (end, name.kind));
+        }
         match value.len() {
             length if length < MASK.len() => self.replace(start, end, &[b'*'; 8][..length]),
             _ => self.replace(start, end, MASK),
         }
+    }
+
+    /// The kind of secret that the text that was just masked had named: no scan finds that name any more.
+    pub(super) fn take_hidden(&mut self) -> Option<Kind> {
+        let (end, kind) = self.hidden.take()?;
+        (end == self.read).then_some(kind)
     }
 
     /// Masks what follows a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
@@ -227,7 +174,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Masks what follows the colon of a member in JSON that is escaped as in URLs: a string, or else the whole rest.
-    pub(super) fn mask_escaped_member(&mut self, colon: usize) {
+    /// Returns where the string ends.
+    pub(super) fn mask_escaped_member(&mut self, colon: usize) -> Option<usize> {
         let value = behind_blanks(&self.lines[colon..], BLANKS, decoded);
         let start = self.lines.len() - value.len();
         match decoded(value) {
@@ -245,10 +193,12 @@ impl<'a> Pass<'a> {
                     byte < b' ' || byte == b'"' && (written.len() <= longest || ends_event_string())
                 });
                 self.mask(text, end);
+                Some(end)
             }
             _ => {
                 let is_end = |byte, _: &[u8]| byte <= b' ' || byte == b'"' || byte == b'&';
                 self.mask(start, self.end_of_word(start, unescaped, is_end));
+                None
             }
         }
     }
@@ -297,8 +247,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Masks the value of a member, which follows its colon.
-    pub(super) fn mask_member(&mut self, colon: usize, depth: usize, kind: Kind) {
+    /// Masks the value of a member, which follows its colon. If that is a string, returns where it ends, unless this is
+    /// not known.
+    pub(super) fn mask_member(&mut self, colon: usize, depth: usize, kind: Kind) -> Option<usize> {
         if colon >= self.line_end {
             let rest = memchr(b'\n', &self.lines[colon..]);
             self.line_end = rest.map_or(self.lines.len(), |rest| colon + rest);
@@ -308,9 +259,10 @@ impl<'a> Pass<'a> {
         let start = colon + text.len() - value.len();
         let run = value.iter().take_while(|byte| **byte == b'\\').count();
         looked_at(start - colon + run);
-        let masked = if run == depth && value.get(run) == Some(&b'"') {
-            self.mask_string(start + run + 1, depth, kind)
-        } else if depth == 0 {
+        if run == depth && value.get(run) == Some(&b'"') {
+            return self.mask_string(start + run + 1, depth, kind);
+        }
+        let masked = if depth == 0 {
             self.mask_nested(start, kind)
         } else if let [b'[' | b'{' | b'\\', ..] = value {
             // In JSON within JSON, if the value is more than a string or a number, the whole rest is masked.
@@ -325,47 +277,24 @@ impl<'a> Pass<'a> {
         if masked.is_none() {
             self.drop_event(start);
         }
+        None
     }
 
-    /// Masks the text of a string. `None` if it has no end.
-    fn mask_string(&mut self, text: usize, depth: usize, kind: Kind) -> Option<()> {
+    /// Masks the text of a string. Returns where it ends, unless it is left to a name of its own, or to one around it.
+    fn mask_string(&mut self, text: usize, depth: usize, kind: Kind) -> Option<usize> {
         // In a member that is masked as a whole, nothing of it stays.
         self.mask_nested_before(text + 1);
         if self.read > text || is_signed(&self.lines[text..], kind) {
-            return Some(());
-        }
-        let end = string_end(&self.lines[..self.line_end], text, depth)?;
-        if let Some(secret) = self.secret_of(text, end, kind) {
-            self.mask(secret, end);
-        }
-        Some(())
-    }
-
-    /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
-    pub(super) fn secret_of(&self, start: usize, end: usize, kind: Kind) -> Option<usize> {
-        let value = &self.lines[start..end];
-        looked_at(value.len());
-        if is_signed(value, kind) {
             return None;
         }
-        let kept = match kind {
-            // The part before the colon says who it is.
-            Kind::Authorization if begins_with_any(value, &[b"AWS "]) => memchr(b':', value),
-            Kind::Authorization
-                if begins_with_any(value, &SIGNED)
-                    || begins_with_any(value, &[b"Basic ", b"Bearer "]) =>
-            {
-                memchr(b' ', value)
-            }
-            _ => None,
+        let Some(end) = string_end(&self.lines[..self.line_end], text, depth) else {
+            self.drop_event(text);
+            return None;
         };
-        // What is kept is skipped too: it must be a word or two, without a secret of its own.
-        let is_word = |at: &usize| {
-            value[..*at]
-                .iter()
-                .all(|byte| is_of_name(*byte) || *byte == b' ')
-        };
-        Some(start + kept.filter(is_word).map_or(0, |at| at + 1))
+        if let Some(secret) = secret_in(&self.lines[text..end], kind) {
+            self.mask(text + secret, end);
+        }
+        Some(end)
     }
 
     /// From now on, masks a value that begins here. `None` if it has no end.
@@ -404,9 +333,9 @@ impl<'a> Pass<'a> {
             let rest = self.lines[behind..self.nested_end].trim_ascii_start();
             looked_at(self.nested_end - behind - rest.len());
             let is_name = rest.starts_with(b":");
-            let secret = self.secret_of(at + 1, behind - 1, self.nested_kind);
+            let secret = secret_in(&self.lines[at + 1..behind - 1], self.nested_kind);
             if let Some(secret) = secret.filter(|_| !is_name) {
-                self.mask(secret, behind - 1);
+                self.mask(at + 1 + secret, behind - 1);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! What leaves the host: which events are sent, and what is masked in them. This works between a source's framer and
 //! the queue, in the source's thread, on the bytes of whole lines.
 
+mod authorization;
 mod endings;
 pub mod filter;
 mod header;
 mod mask;
 mod name;
 pub mod redact;
+mod secrets;
 mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

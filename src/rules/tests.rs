@@ -1,6 +1,7 @@
 //! What rules do to events: in tables, on the captured streams, and at random.
 
 mod cost;
+mod lists;
 mod random;
 mod recipes;
 mod texts;
@@ -12,7 +13,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::filter::{Action, Filter};
-use super::redact::{Redactor, S3};
+use super::redact::Redactor;
+use super::secrets::S3;
 use super::*;
 use crate::framer::{Frame, Framer, walk};
 
@@ -44,7 +46,8 @@ fn redacted_by(rules: &Rules, lines: &str) -> String {
 
 /// Masks all that is secret in S3 events, and has all these names as fields, too.
 fn redacting_fields() -> Rules {
-    let fields = S3.iter().map(|(name, _)| *name).chain(["my-field"]);
+    let fields = S3.iter().map(|(name, _)| *name);
+    let fields = fields.chain(["my-field", "name", "key", "a-b"]);
     Rules::new(Filter::default(), Redactor::new(true, fields), Vec::new())
 }
 
@@ -123,7 +126,7 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"log":"[{\"name\":\"cookie\",\"value\":\"«abcdefgh»\"}]"}"#,
         r#"{"h":[{"name":"Cookie","values":["«a»","«abcdefgh»"]},{"name":"Authorization","Type":"header/x","id": "7" , "Values":["Bearer «abcdefgh»"],"a":1}]}"#,
         r#"{"log":"[{\"name\":\"cookie\",\"type\":\"x\",\"value\":\"«abcdefgh»\"}]","u":"?h={%22name%22:%22Cookie%22,%22a%22:%22b%22,%22values%22:«[%22abcdefgh%22]»&b"}"#,
-        r#"{"h":[{"name":"Cookie","token":"«abcdefgh»","value":"a"},{"name":"cookie","u":"?sig=«abcdefgh»","value":"a"}]}"#,
+        r#"{"h":[{"name":"Cookie","token":"«abcdefgh»","value":"«a»"},{"name":"cookie","u":"?sig=«abcdefgh»","value":"a"}]}"#,
         r#"{"m":"GET / HTTP/1.1\r\nAuthorization: Bearer «abcdefgh»\r\ncookie:«a=b; c=d, \u0022e»\r\nHost: h"}"#,
         r#"{"m":"x-amz-security-token:«abcdefgh»\nx-amz-date:1"}"#,
         // JSON within JSON.
@@ -385,7 +388,7 @@ fn a_field_masks_no_less_than_without_it() {
             .map(|redactor| Rules::new(Filter::default(), redactor, Vec::new()))
             .map(|rules| redacted_by(&rules, &event(name).replace(['«', '»'], "")));
         assert_eq!(both, alone, "{field}");
-        if matches!(kind, super::mask::Kind::Parameter(_)) {
+        if matches!(kind, super::secrets::Kind::Parameter(_)) {
             assert!(
                 alone.starts_with(
                     &expected(r#"{"u":"/b?a=1&NAME=«abcdefgh»&b","h":{"NAME":"«abcdefgh»"}"#)

@@ -75,6 +75,10 @@ fn the_cost_of_an_event_grows_no_faster_than_its_length() {
         (r#"{"a":"#, r#"{"authorization":"#, "1}"),
         (r#"{"a":["#, r#"{"name":"cookie","value":""},"#, "1]}"),
         (r#"{"#, r#""a":"cookie","#, r#""a":1}"#),
+        (r#"{"a":"cookie""#, r#","sig":"""#, "}"),
+        (r#"{"a":"cookie""#, r#","sig":"token""#, "}"),
+        (r#"{"a":"#, r#""cookie","value":"#, "1}"),
+        (r#"{"sig":"x"#, r"cookie", r#""}"#),
         (r#"{"#, r#""":"sig","#, r#""a":1}"#),
     ] {
         let cost = cost(&format!("{start}{}{end}", repeated(piece)));
