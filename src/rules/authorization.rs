@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::name::is_of_name;
+use super::name::{is_of_name, unescaped};
 use super::secrets::{Kind, begins_plain};
 use super::work::looked_at;
 
@@ -25,22 +25,25 @@ pub(super) fn is_signed(value: &[u8], kind: Kind) -> bool {
         return false;
     }
     let is_mark = |byte: &u8| *byte < b' ' || b"=:\"%\\".contains(byte);
-    let mut marks = value.iter().enumerate().filter(|(_, byte)| is_mark(byte));
-    let found = marks.find_map(|(at, byte)| {
-        let (before, next) = (&value[..at], value.get(at + 1));
-        match byte {
-            b'\\' if next.is_some_and(|next| b"/\\".contains(next)) => None,
-            b'=' if KEPT.iter().any(|name| before.ends_with(name)) => {
-                let is_plain = |next: &u8| *next == b'*' || begins_plain(&[*next]);
-                before
-                    .ends_with(b"ignature")
-                    .then_some((at, next.is_some_and(is_plain)))
+    let mut rest = value;
+    loop {
+        let plain = rest.iter().take_while(|byte| !is_mark(byte)).count();
+        looked_at(plain);
+        rest = &rest[plain..];
+        let before = &value[..value.len() - rest.len()];
+        let Some((byte, behind)) = unescaped(rest) else {
+            return false;
+        };
+        match KEPT.iter().find(|name| before.ends_with(name)) {
+            Some(name) if byte == b'=' && name.ends_with(b"ignature") => {
+                return behind.starts_with(b"*") || begins_plain(behind);
             }
-            _ => Some((at, false)),
+            Some(_) if byte == b'=' => {}
+            _ if is_mark(&byte) => return false,
+            _ => {}
         }
-    });
-    looked_at(found.map_or(value.len(), |(at, _)| at));
-    found.is_some_and(|(_, is_signed)| is_signed)
+        rest = behind;
+    }
 }
 
 /// Where the secret begins in a text that should be masked. `None` if a name of its own leads to it.
@@ -71,7 +74,13 @@ pub(super) fn secret_in(value: &[u8], kind: Kind) -> Option<usize> {
 
 fn begins_with_any(value: &[u8], schemes: &[&[u8]]) -> bool {
     schemes.iter().any(|scheme| {
-        let beginning = value.get(..scheme.len());
-        beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
+        let mut rest = value;
+        scheme.iter().all(|expected| {
+            let next = unescaped(rest).filter(|(byte, _)| byte.eq_ignore_ascii_case(expected));
+            next.is_some_and(|(_, behind)| {
+                rest = behind;
+                true
+            })
+        })
     })
 }

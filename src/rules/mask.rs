@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::authorization::{is_signed, secret_in};
-use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, unescaped};
+use super::name::{BLANKS, Next, behind_blanks, decoded, in_string, level, unescaped};
 use super::secrets::{Kind, Names, PLAIN, begins_plain};
 use super::work::looked_at;
 use crate::framer::walk;
@@ -159,16 +159,21 @@ impl<'a> Pass<'a> {
         (end == self.read).then_some(kind)
     }
 
-    /// Masks what follows a parameter's equals sign, which was escaped for URLs once more if `is_decoded`.
-    pub(super) fn mask_parameter(&mut self, start: usize, is_decoded: bool, stops: &[u8]) {
+    /// Masks what follows a parameter's equals sign, which was escaped for URLs so many times: what is escaped more often
+    /// than that is in the value.
+    pub(super) fn mask_parameter(&mut self, start: usize, times: usize, stops: &[u8]) {
         // A quote that is followed by a value begins it: one that ends a JSON string does not.
-        let next = if is_decoded { decoded } else { unescaped };
+        let next = if times > 0 { decoded } else { unescaped };
         let quoted = next(&self.lines[start..]);
         let quoted = quoted.filter(|(quote, value)| *quote == b'"' && begins_plain(value));
         let value = quoted.map(|(_, value)| self.lines.len() - value.len());
         let end = match value {
-            Some(value) => self.end_of_text(value, next, |byte, _| byte < b' ' || byte == b'"'),
-            None => self.end_of_word(start, next, |byte, _| byte <= b' ' || stops.contains(&byte)),
+            Some(value) => self.end_of_text(value, next, |byte, written| {
+                (byte < b' ' || byte == b'"') && level(written) <= times
+            }),
+            None => self.end_of_word(start, next, |byte, written| {
+                (byte <= b' ' || stops.contains(&byte)) && level(written) <= times
+            }),
         };
         self.mask(value.unwrap_or(start), end);
     }

@@ -47,18 +47,30 @@ fn hex(digit: u8) -> Option<u32> {
 
 /// The same for a URL in JSON: `%41`, and `%2541`, where that is escaped once more, are an A.
 pub(super) fn decoded(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (byte, rest, _) = decoded_with_level(text)?;
+    Some((byte, rest))
+}
+
+/// How often the first byte is escaped for URLs: `A` not at all, `%41` once, `%2541` twice.
+pub(super) fn level(text: &[u8]) -> usize {
+    decoded_with_level(text).map_or(0, |(_, _, level)| level)
+}
+
+fn decoded_with_level(text: &[u8]) -> Option<(u8, &[u8], usize)> {
     let percent = |text| {
         let (high, rest) = unescaped(text)?;
         let (low, rest) = unescaped(rest)?;
         Some(((hex(high)? << 4 | hex(low)?) as u8, rest))
     };
     let (mut byte, mut rest) = unescaped(text)?;
+    let mut level = 0;
     while byte == b'%'
         && let Some((inner, behind)) = percent(rest)
     {
         (byte, rest) = (inner, behind);
+        level += 1;
     }
-    Some((byte, rest))
+    Some((byte, rest, level))
 }
 
 /// The same for a string of JSON in a URL: an escaped quote or backslash of it counts as a backslash. One that is not

@@ -8,7 +8,7 @@ use memchr::memrchr;
 
 use super::endings::{BEHIND, ESCAPES, Endings};
 use super::mask::Pass;
-use super::name::{BLANKS, MAX_NAME, behind_blanks, decoded, is_of_name, unescaped};
+use super::name::{BLANKS, MAX_NAME, behind_blanks, decoded, is_of_name, level, unescaped};
 use super::secrets::{Kind, Name, Names};
 use super::work::looked_at;
 use crate::buffer::chunk::Chunk;
@@ -218,7 +218,7 @@ impl Redactor {
     fn look_at_parameter(&self, pass: &mut Pass<'_>, end: usize, value: usize) {
         let name = self.named_before(pass, end);
         if let Some(Kind::Parameter(stops)) = name.map(|name| name.kind) {
-            pass.mask_parameter(value, pass.lines[end] != b'=', stops);
+            pass.mask_parameter(value, level(&pass.lines[end..]), stops);
         }
         pass.names_from = value;
     }

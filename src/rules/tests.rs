@@ -79,13 +79,22 @@ fn secrets_are_masked_and_nothing_else() {
         r#"{"u":"\\%74oken=«abcdefgh»"}"#,
         r#"{"u":"?to=http%3A%2F%2Fh%3FX-Goog-Signature%3D«abcdefghij»%26b%3D1"}"#,
         r#"{"u":"?to=http%253A%2Fh%253FX-Amz-Signature%253D«abcdefghij»"}"#,
+        // In them, what separates parameters is escaped once more than the equals sign.
+        r#"{"u":"?to=http%3A%2F%2Fh%3FLDAPPassword%3D«pa%2526abc%2520d%2522efgh»%26y%3D1","b":"?a=b%26token%3D%22«pa%2522abcdefgh»%22"}"#,
+        r#"{"u":"?to=%253FToken%253D«pa%252526abcdefgh»%2526y%253D1","b":"?sig%253D«abcd%25253Fefgh»%26a&b","c":"?sig%3D«a%252Cb»%3F"}"#,
+        r#"{"u":"?Token\u003d«pa%26abcdefgh»\u0026y\u003d1","b":"{\"u\":\"?sig\\u003d«pa%3Fabcdefgh»\\u0026\"}"}"#,
         r#"{"u":"?LDAPPassword=«a,b;c?d(e)f» g&Token=«x.y~z-aaa»"}"#,
         r#"{"u":"Sig=«short»"}"#,
         r#"{"u":"?WebIdentityToken=&SAMLAssertion=«abcdefgh»"}"#,
         // Members.
         r#"{"h":{"Authorization":"AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host;x-amz-security-token, Signature=«abcdefgh»"}}"#,
         r#"{"authorization":"AWS4-HMAC-SHA256 Credential=AKIA\/x\/s3, Signature=«abcdefgh»"}"#,
-        r#"{"authorization":"AWS4-HMAC-SHA256 «Credential=AKIA\u0041, Signature=abcdefgh»"}"#,
+        r#"{"authorization":"AWS4-HMAC-SHA256 Credential=AKIA\u0041, Signature=«abcdefgh»"}"#,
+        // As Gson escapes it.
+        r#"{"authorization":"AWS4\u002DHMAC-SHA256 Credential\u003dAKIA/x, SignedHeaders\u003dhost;x-amz-date, Signature\u003d«abcdefgh»"}"#,
+        r#"{"log":"{\"authorization\":\"AWS4-HMAC-SHA256 Credential\\u003dAKIA/x,Signature\\u003d«abcdefgh»\"}"}"#,
+        r#"{"authorization":"AWS4-HMAC-SHA256 «Credential=AKIA\u003a, Signature=abcdefgh»"}"#,
+        r#"{"authorization":"AWS4-HMAC-SHA256 «token\u003dAKIA, Signature=abcdefgh»"}"#,
         r#"{"authorization":"AWS AKIA:«abcdefghijk=»"}"#,
         r#"{"HTTP_AUTHORIZATION":"Bearer «abcdefghijk»"}"#,
         r#"{"Authorization":"«?sig=abc Bearer x»"}"#,

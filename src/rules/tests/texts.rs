@@ -122,11 +122,18 @@ fn fragment() -> impl Strategy<Value = String> {
         select(&["?", "&", " ", ";", "\n"]),
         select(&parameters),
         any::<[u64; 2]>(),
-        select(&["=", "%3D", "%253d"]),
+        select(&["=", "%3D", "%253d", "\\u003d"]),
+        select(&["26", "20", "22", "3F"]),
     )
-        .prop_map(|(before, name, how, equals)| {
+        .prop_map(|(before, name, how, equals, separator)| {
             let name = percent_encoded(&any_case(name, how[0], false), how[1]);
-            format!("{before}{name}{equals}")
+            // A separator in the value is escaped once more than the equals sign.
+            let escape = match equals {
+                "%3D" => "%25",
+                "%253d" => "%2525",
+                _ => "%",
+            };
+            format!("{before}{name}{equals}a{escape}{separator}")
         });
     let parameter = (parameter, secret()).prop_map(|(before, secret)| before + &secret + "&");
     let header = (before_header(), header_value())
