@@ -146,6 +146,11 @@ impl Encoder {
         self
     }
 
+    /// Whether the operator has said where the time is.
+    pub fn has_time_path(&self) -> bool {
+        self.around.time_path.is_some()
+    }
+
     /// Has each event say which one it is: in HEC's `fields`, or in the `_id` of `_bulk`.
     pub fn number(&mut self, numbering: &Numbering) {
         self.around.numbered = Some(Numbered::new(

@@ -158,15 +158,22 @@ fn a_redirect_is_not_followed_so_that_the_token_stays_with_its_host() {
 
 #[test]
 fn what_a_webhook_makes_of_events_unasked_is_said_once() {
+    let hec = &["--format", "hec"][..];
+    let wrong_time = &["--format", "hec", "--time-field", "nope.when"];
     for (path, format, server, why) in [
-        ("collector/raw", "ndjson", "Fluent Bit v3.2.1", "one record"),
-        ("collector/event", "hec", "Splunkd", "no time was found"),
+        ("collector/raw", &[][..], "Fluent Bit v3.2.1", "one record"),
+        ("collector/event", hec, "Splunkd", "give --time-field"),
+        (
+            "collector/event",
+            wrong_time,
+            "Splunkd",
+            "correct --time-field",
+        ),
     ] {
         let hook = Webhook::start();
         hook.always(Answer::ok().header("Server", server));
         let url = format!("{}/services/{path}", hook.url());
-        let options = ["--format", format, "--batch-events", "1"];
-        let mut agent = start(&url, &options);
+        let mut agent = start(&url, &[format, &["--batch-events", "1"]].concat());
         feed(&mut agent, &numbered(0..3));
         agent.close_stdin();
         let log = agent.wait().log;

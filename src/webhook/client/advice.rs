@@ -8,3 +8,6 @@ pub(super) const LATE: &str = "an answer did not come to its end, which delivery
 
 pub(super) const NO_TIME: &str = "no time was found in an event: the webhook takes its time of arrival for it; give --time-field, or \
                        auto_extract_timestamp=true in the endpoint's query";
+
+pub(super) const NO_TIME_THERE: &str = "an event has no time where --time-field says: the webhook takes its time of arrival for it; correct \
+                             --time-field, or leave it out if the time is in a member that is tried by default";

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Webhook;
-use super::advice::{FLUENT_BIT_RAW, LATE, NO_TIME};
+use super::advice::{FLUENT_BIT_RAW, LATE, NO_TIME, NO_TIME_THERE};
 use crate::delivery::batch::Batch;
 use crate::delivery::compression::Packed;
 use crate::delivery::outcome::{DeliveryError, Outcome};
@@ -59,10 +59,15 @@ impl Target for Webhook {
     }
 
     fn advice(&mut self) -> Option<&'static str> {
+        let encoder = &self.template.encoder;
+        let no_time = match encoder.has_time_path() {
+            true => NO_TIME_THERE,
+            false => NO_TIME,
+        };
         let seen = [
             (self.is_one_record, FLUENT_BIT_RAW),
             (self.is_late, LATE),
-            (self.template.encoder.saw_event_without_time(), NO_TIME),
+            (encoder.saw_event_without_time(), no_time),
         ];
         let places = self.shared.advised.iter().zip(seen);
         places
