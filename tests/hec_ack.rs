@@ -314,6 +314,25 @@ fn a_cookie_that_each_answer_renews_is_no_other_indexer() {
     assert!(redelivered <= 20 && posts < 12, "{posts}: {log}");
 }
 
+/// A request may have only one line of cookies, of which some balancers read only the first.
+#[test]
+fn a_cookie_of_ones_own_is_sent_beside_the_balancers() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    let mut agent = splunk.start_agent(&["--header=Cookie: SERVERID=mine"]);
+    feed(&mut agent, &numbered(0..20));
+    splunk.finish(agent, 20);
+    let mut expected = "SERVERID=mine";
+    for request in splunk.hook.requests() {
+        let is_cookie = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("cookie");
+        let cookies: Vec<_> = request.headers.iter().filter(is_cookie).collect();
+        assert!(
+            cookies.len() == 1 && cookies[0].1 == expected,
+            "{cookies:?}"
+        );
+        expected = "SERVERID=mine; SERVERID=s0";
+    }
+}
+
 /// After a doubt only one body may wait at the first endpoint, which indexes nothing.
 #[test]
 fn an_endpoint_that_indexes_nothing_does_not_hold_up_another() {

@@ -23,11 +23,19 @@ impl Webhook {
         if let Some(authorization) = &self.shared.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
+        let mut own_cookies = None;
         for (name, value) in &self.template.headers {
-            request = request.header(name, value);
+            if channel.is_some() && name == header::COOKIE {
+                own_cookies = Some(value);
+            } else {
+                request = request.header(name, value);
+            }
         }
         match channel {
-            Some(channel) => self.session.borrow().add_headers(request, channel),
+            Some(channel) => {
+                let session = self.session.borrow();
+                session.add_headers(request, channel, own_cookies)
+            }
             None => request,
         }
     }

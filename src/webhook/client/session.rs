@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ureq::RequestBuilder;
-use ureq::http::{HeaderMap, header};
+use ureq::http::{HeaderMap, HeaderValue, header};
 use ureq::typestate::WithBody;
 
 use crate::sys::random;
@@ -46,19 +46,21 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Adds the channel of this number, and the cookies.
+    /// Adds the channel of this number, and the cookies: in one line with those that the operator has set.
     pub(super) fn add_headers(
         &self,
         mut request: RequestBuilder<WithBody>,
         channel: u64,
+        own: Option<&HeaderValue>,
     ) -> RequestBuilder<WithBody> {
         request = request.header(CHANNEL, self.guid(channel));
-        if !self.cookies.is_empty() {
-            let pairs = self
-                .cookies
-                .iter()
-                .map(|(name, cookie)| format!("{name}={}", cookie.value));
-            request = request.header(header::COOKIE, pairs.collect::<Vec<_>>().join("; "));
+        let own = own.and_then(|own| own.to_str().ok());
+        let own = own.map(str::to_owned).into_iter();
+        let cookies = self.cookies.iter();
+        let cookies = cookies.map(|(name, cookie)| format!("{name}={}", cookie.value));
+        let all: Vec<_> = own.chain(cookies).collect();
+        if !all.is_empty() {
+            request = request.header(header::COOKIE, all.join("; "));
         }
         request
     }
