@@ -5,7 +5,7 @@ pub mod destination;
 mod listening;
 mod memory;
 mod open;
-mod proxy_choice;
+pub mod proxy_choice;
 mod request_template;
 mod running;
 pub mod settings_watch;
@@ -16,7 +16,7 @@ mod supervise;
 pub mod systemd;
 mod trailing;
 
-pub use open::check;
+pub use open::{check, is_awaited};
 
 use std::process::ExitCode;
 use std::time::Duration;

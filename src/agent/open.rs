@@ -311,7 +311,7 @@ fn choose_destination(
 }
 
 /// What can't be parsed is an error; a file that is missing or not readable yet is waited for, even if it is there now.
-fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
+pub fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
     let mut files = settings_watch::named_files(&options.webhook);
     files.any(|path| settings_watch::lacks(&error.0, &path))
 }

@@ -20,17 +20,29 @@ pub(super) fn choose(
     provenance: &Provenance,
     endpoint: &Endpoint,
 ) -> Result<Option<Proxy>, UsageError> {
-    if let Some(text) = &options.proxy
-        && (!options.no_proxy || provenance.stronger(Opt::Proxy, Opt::NoProxy)? == Opt::Proxy)
-    {
-        return Proxy::parse(text, &provenance.location(Opt::Proxy))
+    match (option(options, provenance)?, &options.proxy) {
+        (Some(Opt::Proxy), Some(text)) => Proxy::parse(text, &provenance.location(Opt::Proxy))
             .map(Some)
-            .map_err(|what| provenance.error(Opt::Proxy, what));
+            .map_err(|what| provenance.error(Opt::Proxy, what)),
+        (Some(_), _) => Ok(None),
+        (None, _) => of_environment(endpoint.uri(), |name| provenance.variable(name)),
     }
-    if options.no_proxy {
-        return Ok(None);
+}
+
+/// Which option says so, if one does: a flag wins over the environment, and that over the settings file.
+///
+/// # Errors
+/// Both are given in one place.
+pub fn option(
+    options: &WebhookOptions,
+    provenance: &Provenance,
+) -> Result<Option<Opt>, UsageError> {
+    match (&options.proxy, options.no_proxy) {
+        (Some(_), true) => provenance.stronger(Opt::Proxy, Opt::NoProxy).map(Some),
+        (Some(_), false) => Ok(Some(Opt::Proxy)),
+        (None, true) => Ok(Some(Opt::NoProxy)),
+        (None, false) => Ok(None),
     }
-    of_environment(endpoint.uri(), |name| provenance.variable(name))
 }
 
 fn of_environment(

@@ -27,15 +27,16 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::agent::destination;
+use crate::agent::{self, destination, proxy_choice};
 use crate::cli::agent_text::block;
 use crate::cli::terminal::{Paint, columns, print, shown};
-use crate::config::error::CommandError;
+use crate::config::error::{CommandError, UsageError};
 use crate::config::file::SettingsFile;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions, ShowOptions, WebhookOptions};
 use crate::config::provenance::{Origin, Provenance};
+use crate::config::startable;
 use crate::state::agents::{self, Agent};
 use crate::sys::exit;
 use crate::telemetry::message::Message;
@@ -116,7 +117,7 @@ fn look(options: &ShowOptions, provenance: &Provenance, remarks: &mut Remarks) -
     if options.json {
         let agents = agents.iter().flatten().map(|agent| agent.json(now));
         let all = json!({
-            "webhook": settings.as_ref().map(Settings::json),
+            "webhook": settings.as_ref().and_then(Settings::json),
             "agents": agents.collect::<Vec<_>>(),
         });
         return harmless(&format!("{all:#}\n"));
@@ -219,16 +220,17 @@ impl Settings {
         let is_unread = unread.is_some_and(|kind| *kind != ErrorKind::NotFound);
         remarks.failed |= is_unread;
         let has_endpoint = !options.webhook.endpoints.is_empty();
-        let mut wrong = Vec::new();
-        let values = values(&options, &provenance, remarks, &mut wrong);
-        let state = match (options.enabled, has_endpoint) {
-            (false, _) => "disabled",
-            (true, false) if is_unread => "not known",
-            (true, false) => "not set",
-            (true, true) if wrong.is_empty() => "enabled",
-            (true, true) => "wrong",
+        let values = values(&options, &provenance);
+        let state = match (check(&options, &provenance, remarks), options.enabled) {
+            (Err(error), _) => {
+                remarks.fail(error.0);
+                "wrong"
+            }
+            (Ok(()), false) => "disabled",
+            (Ok(()), true) if has_endpoint => "enabled",
+            (Ok(()), true) if is_unread => "not known",
+            (Ok(()), true) => "not set",
         };
-        wrong.into_iter().for_each(|line| remarks.fail(line));
         Some(Settings {
             state,
             enabled_by: origin(&provenance, Opt::Enabled),
@@ -237,7 +239,10 @@ impl Settings {
         })
     }
 
-    fn json(&self) -> Value {
+    fn json(&self) -> Option<Value> {
+        if self.state == "wrong" {
+            return None;
+        }
         let mut webhook = json!({
             "enabled": (self.state != "not known").then_some(self.state == "enabled"),
             "settings_file": self.config.path.to_string_lossy(),
@@ -252,7 +257,7 @@ impl Settings {
             webhook["origins"][&setting.id] = setting.origin.as_str().into();
             webhook[&setting.id] = setting.value.as_str().into();
         }
-        webhook
+        Some(webhook)
     }
 
     fn text(&self) -> String {
@@ -274,18 +279,29 @@ impl Settings {
     }
 }
 
-/// The webhook's settings that are not defaults. With those that are `wrong`, an agent would not start.
-fn values(
+/// Checks what `run` would end for, whatever its flags.
+fn check(
     options: &RunOptions,
     provenance: &Provenance,
     remarks: &mut Remarks,
-    wrong: &mut Vec<String>,
-) -> Vec<Setting> {
-    let webhook = &options.webhook;
-    let token = destination::token_option(webhook, provenance);
-    if let (Err(error), true) = (&token, options.enabled && !webhook.endpoints.is_empty()) {
-        wrong.push(error.0.clone());
+) -> Result<(), UsageError> {
+    startable::check(options, provenance)?;
+    if options.webhook.endpoints.is_empty() {
+        return Ok(());
     }
+    match destination::choose(options, provenance) {
+        // An agent waits for the file; and only the agents' user may be allowed to read it.
+        Err(error) if agent::is_awaited(&error, options) => remarks.lines.push(error.0),
+        chosen => drop(chosen?),
+    }
+    Ok(())
+}
+
+/// The webhook's settings that are not defaults, without what can't be read or parsed.
+fn values(options: &RunOptions, provenance: &Provenance) -> Vec<Setting> {
+    let webhook = &options.webhook;
+    let token = destination::token_option(webhook, provenance).ok();
+    let proxy = proxy_choice::option(webhook, provenance).ok().flatten();
     let mut values = Vec::new();
     for (option, argument) in WebhookOptions::declarations() {
         let flag = argument.get_long().unwrap_or_default();
@@ -306,37 +322,34 @@ fn values(
             values.join(",")
         };
         let origin = origin(provenance, option);
-        let named = |what: String| provenance.error(option, what).0;
         match option {
             Opt::Endpoint => {
-                let shown = webhook.endpoints().map(|url| match Endpoint::parse(url) {
-                    Ok(endpoint) => Ok(endpoint::shown(&endpoint.uri().to_string())),
-                    Err(what) => Err(named(what)),
-                });
-                match shown.collect::<Result<Vec<_>, _>>() {
-                    Ok(urls) => add(flag, urls.join(" "), origin),
-                    Err(what) => wrong.push(what),
+                let urls = webhook.endpoints().map(Endpoint::parse);
+                let urls = urls.map(|url| Ok(endpoint::shown(&url?.uri().to_string())));
+                if let Ok(urls) = urls.collect::<Result<Vec<_>, String>>() {
+                    add(flag, urls.join(" "), origin);
                 }
             }
             // The other option is in effect.
-            Opt::AuthToken | Opt::AuthTokenFile if token.as_ref().ok() != Some(&option) => {}
-            Opt::AuthToken => match Token::parse(&raw()) {
-                Ok(token) => add(flag, token.masked(), origin),
-                Err(what) => wrong.push(named(what)),
-            },
+            Opt::AuthToken | Opt::AuthTokenFile if token != Some(option) => {}
+            Opt::Proxy | Opt::NoProxy if proxy != Some(option) => {}
+            Opt::AuthToken => {
+                if let Ok(token) = Token::parse(&raw()) {
+                    add(flag, token.masked(), origin);
+                }
+            }
             Opt::AuthTokenFile => {
                 let path = raw();
-                match Token::from_file(path.as_ref()) {
-                    Ok(token) => add("auth-token", token.masked(), path.clone()),
-                    // It may be readable only by the agents' user.
-                    Err(what) => remarks.lines.push(named(what)),
+                if let Ok(token) = Token::from_file(path.as_ref()) {
+                    add("auth-token", token.masked(), path.clone());
                 }
                 add(flag, path, origin);
             }
-            Opt::Proxy => match Proxy::parse(&raw(), "") {
-                Ok(proxy) => add(flag, format!("http://{proxy}"), origin),
-                Err(what) => wrong.push(named(what)),
-            },
+            Opt::Proxy => {
+                if let Ok(proxy) = Proxy::parse(&raw(), "") {
+                    add(flag, format!("http://{proxy}"), origin);
+                }
+            }
             _ if argument.is_hide_env_values_set() => add(flag, "…".into(), origin),
             _ => add(flag, raw(), origin),
         }

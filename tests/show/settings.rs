@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::state::{StateDir, host};
 
-use super::Show;
+use super::{Agent, Show};
 
 const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D714D0";
 
@@ -22,7 +22,7 @@ fn settings_are_shown_with_their_origins_and_without_secrets() {
     let show = || {
         Show::new().settings(&format!(
             "# mine\nS3_AUDIT_WEBHOOK_ENDPOINT=https://hooks/T0000/B0000/XXXXXXXXXXXXXXXXXXXXXXXX?key=s3cret\n\
-             S3_AUDIT_WEBHOOK_AUTH_TOKEN='\"{TOKEN}\"'\nS3_AUDIT_WEBHOOK_CA_FILE=/etc/ssl/ca.pem\n\
+             S3_AUDIT_WEBHOOK_AUTH_TOKEN='\"{TOKEN}\"'\nS3_AUDIT_WEBHOOK_INSECURE=true\n\
              S3_AUDIT_WEBHOOK_BATCH_AGE=2s\n"
         ))
     };
@@ -30,7 +30,7 @@ fn settings_are_shown_with_their_origins_and_without_secrets() {
 webhook     enabled
 endpoint    https://hooks/T0000/B0000/XXXX…?…  HERE/webhook.env:2
 auth-token  Splunk B5A7…14D0                   HERE/webhook.env:3
-ca-file     /etc/ssl/ca.pem                    HERE/webhook.env:4
+insecure    true                               HERE/webhook.env:4
 ";
     let text = show().text();
     assert!(text.starts_with(&format!("{shown}\nno agent ")), "{text}");
@@ -42,11 +42,11 @@ ca-file     /etc/ssl/ca.pem                    HERE/webhook.env:4
             "settings_file": "HERE/webhook.env",
             "endpoint": "https://hooks/T0000/B0000/XXXX…?…",
             "auth_token": "Splunk B5A7…14D0",
-            "ca_file": "/etc/ssl/ca.pem",
+            "insecure": "true",
             "origins": {
                 "endpoint": "HERE/webhook.env:2",
                 "auth_token": "HERE/webhook.env:3",
-                "ca_file": "HERE/webhook.env:4",
+                "insecure": "HERE/webhook.env:4",
             },
         })
     );
@@ -169,7 +169,7 @@ fn wrong_settings_are_named_and_the_agents_shown_all_the_same() {
         let (code, json, _) = Show::of(&dir).settings(settings).arg("--json").run();
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(code, Some(1));
-        assert_eq!(json["webhook"].is_null(), state.is_none(), "{json}");
+        assert!(json["webhook"].is_null(), "{json}");
         assert_eq!(json["agents"][0]["status"], "up");
     }
     // A slip of the pen is told, and nothing is wrong for it.
@@ -181,4 +181,57 @@ fn wrong_settings_are_named_and_the_agents_shown_all_the_same() {
         log.contains("HERE/webhook.env:1: S3_AUDIT_WEBHOOK_ENDPIONT is not a setting"),
         "{log}"
     );
+}
+
+#[test]
+fn settings_with_which_no_agent_starts_are_wrong() {
+    let webhook = "S3_AUDIT_WEBHOOK_ENDPOINT=http://hec\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=none\n";
+    for (setting, option, code) in [
+        ("HEC_INDEX=x", "HEC_INDEX", 2),
+        ("HEC_ACK=true", "HEC_ACK", 2),
+        ("CA_FILE=HERE/ca.pem", "CA_FILE", 2),
+        ("CLIENT_KEY=HERE/key.pem", "CLIENT_KEY", 2),
+        ("REQUEST_TIMEOUT=0", "REQUEST_TIMEOUT", 2),
+        ("BATCH_BYTES=0", "BATCH_BYTES", 2),
+        ("HEADER='Host: x'", "HEADER", 2),
+        ("INCLUDE=a=b", "INCLUDE", 2),
+        (
+            "PROXY=http://p:1\nS3_AUDIT_WEBHOOK_NO_PROXY=true",
+            "NO_PROXY",
+            2,
+        ),
+        ("ENABLED=false\nS3_AUDIT_WEBHOOK_INCLUDE=a=b", "INCLUDE", 2),
+        ("SIGN_KEY_FILE=HERE/webhook.env", "SIGN_KEY_FILE", 1),
+        // Not wrong: an agent waits for the file.
+        ("SIGN_KEY_FILE=HERE/key", "SIGN_KEY_FILE", 1),
+        ("BATCH_AGE=2s", "", 0),
+    ] {
+        let show = || Show::new().settings(&format!("{webhook}S3_AUDIT_WEBHOOK_{setting}\n"));
+        let settings = show();
+        let config = settings.config.path().join("webhook.env");
+        let checked = Agent::command().arg("check").arg("--config").arg(config);
+        assert_eq!(checked.run().code, Some(code), "{setting}");
+
+        let is_wrong = code != 0 && setting != "SIGN_KEY_FILE=HERE/key";
+        let (code, text, log) = show().run();
+        assert_eq!(code, Some(i32::from(is_wrong)), "{setting}: {log}");
+        let state = if is_wrong { "wrong" } else { "enabled" };
+        assert_eq!(text.split_whitespace().nth(1), Some(state), "{setting}");
+        let said = format!("S3_AUDIT_WEBHOOK_{option}");
+        assert_eq!(log.contains(&said), !option.is_empty(), "{setting}: {log}");
+        let (_, json, _) = show().arg("--json").run();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["webhook"].is_null(), is_wrong, "{setting}: {json}");
+    }
+}
+
+#[test]
+fn a_proxy_that_another_setting_overrides_is_not_shown() {
+    let webhook = "S3_AUDIT_WEBHOOK_ENDPOINT=http://hec\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=none\n";
+    let proxy = "S3_AUDIT_WEBHOOK_PROXY=http://p:1\n";
+    let show = || Show::new().settings(&format!("{webhook}{proxy}"));
+    assert!(words(&show().text()).contains("proxy http://p:1 HERE"));
+    let text = words(&show().env("NO_PROXY", "true").text());
+    assert!(!text.contains("http://p:1"), "{text}");
+    assert!(text.contains("no-proxy true "), "{text}");
 }
