@@ -57,7 +57,7 @@ pub fn open(
                 settings: files.clone(),
                 restored: restored.clone(),
             }),
-            Spec::Unix(path) => Box::new(unix::Reader::open(path)?),
+            Spec::Unix(path) => Box::new(unix::Reader::open(path)),
             Spec::UnixListen(path) => Box::new(unix_listen::Listener::open(path, listen)?),
             Spec::Fluent(address) => Box::new(fluent::Listener::tcp(*address, listen, false)?),
             Spec::Fluents(address) => Box::new(fluent::Listener::tcp(*address, listen, true)?),
@@ -87,7 +87,7 @@ pub fn check(spec: &Spec, http: &http::Settings, exclude: &[String]) -> Result<(
         Spec::Unix(path) | Spec::UnixListen(path) | Spec::FluentUnix(path) => {
             unix::check_socket_path(path)?;
             match spec {
-                Spec::Unix(_) => Ok(()),
+                Spec::Unix(path) => unix::check_server(path),
                 _ => listen::check_path(path),
             }
         }

@@ -38,16 +38,21 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A server that is not there yet is not an error.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        if fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-            return Err(OpenError::Wrong(
-                "is no socket; fix: for a file use file:PATH".into(),
-            ));
-        }
-        Ok(Reader {
+    pub(super) fn open(path: &Path) -> Self {
+        Reader {
             path: path.into(),
             first: connect(path),
-        })
+        }
+    }
+}
+
+/// Checks that nothing but a socket is at `path`, where a server listens. It may not be there yet.
+pub(super) fn check_server(path: &Path) -> Result<(), OpenError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(OpenError::Wrong(
+            "is no socket; fix: for a file use file:PATH".into(),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -28,28 +28,34 @@ fn a_stale_socket_file_is_replaced_and_the_own_one_removed_at_the_end() {
 fn a_path_that_something_else_has_is_left_alone() {
     let hook = Webhook::start();
     let place = Place::new();
-    let refusal = |command| {
-        let ended = Agent::command()
-            .args([command, "--dry-run", &place.unix_listen()])
-            .run();
-        let named = &place.unix_listen()["--source=".len()..];
+    let refusal = |command, source: &str| {
+        let ended = Agent::command().args([command, "--dry-run", source]).run();
+        let named = &source["--source=".len()..];
         assert!(ended.log.contains("--source"), "{}", ended.log);
         assert!(ended.log.contains(named), "{}", ended.log);
         (ended.code, ended.log)
     };
 
     fs::write(place.path(), "precious").unwrap();
-    for command in ["run", "check"] {
-        let (code, message) = refusal(command);
-        assert_eq!(code, Some(2), "{command}: {message}");
-        assert!(message.contains("a file that is no socket"), "{message}");
+    let reader = place.unix_listen().replace("unix-listen:", "unix:");
+    let directory = format!("--source=unix:{}", place.path().parent().unwrap().display());
+    for (source, what) in [
+        (&place.unix_listen(), "a file that is no socket"),
+        (&reader, "is no socket; fix: for a file use file:PATH"),
+        (&directory, "is no socket; fix: "),
+    ] {
+        for command in ["run", "check"] {
+            let (code, message) = refusal(command, source);
+            assert_eq!(code, Some(2), "{command} {source}: {message}");
+            assert!(message.contains(what), "{message}");
+        }
     }
     assert_eq!(fs::read(place.path()).unwrap(), b"precious");
     fs::remove_file(place.path()).unwrap();
 
     let agent = start(&hook, &[&place.unix_listen()]);
     let mut writer = place.connect();
-    let (code, message) = refusal("run");
+    let (code, message) = refusal("run", &place.unix_listen());
     assert_eq!(code, Some(1));
     assert!(message.contains("another process listens"), "{message}");
     writer.write_all(event(1).as_bytes()).unwrap();
