@@ -97,16 +97,20 @@ impl Spec {
     pub fn meets(&self, other: &Spec) -> bool {
         match (self.place(), other.place()) {
             (Some(Place::Tcp(one)), Some(Place::Tcp(two))) => {
-                let is_any = |one: IpAddr, two: IpAddr| {
-                    one.is_unspecified() && one.is_ipv4() == two.is_ipv4()
+                // `::` is for IPv4 too.
+                let covers = |one: IpAddr, two: IpAddr| match one {
+                    IpAddr::V4(ip) => ip.is_unspecified() && two.is_ipv4(),
+                    IpAddr::V6(ip) => ip.is_unspecified(),
                 };
-                let (one_ip, two_ip) = (one.ip(), two.ip());
+                let [one_ip, two_ip] = [one, two].map(|address| address.ip().to_canonical());
                 // Port 0 is a free one.
                 one.port() == two.port()
                     && one.port() > 0
-                    && (one_ip == two_ip || is_any(one_ip, two_ip) || is_any(two_ip, one_ip))
+                    && (one_ip == two_ip || covers(one_ip, two_ip) || covers(two_ip, one_ip))
             }
-            (Some(Place::Unix(one)), Some(Place::Unix(two))) => one == two,
+            (Some(Place::Unix(one)), Some(Place::Unix(two))) => {
+                absolute(one).ok() == absolute(two).ok()
+            }
             _ => false,
         }
     }
@@ -258,8 +262,14 @@ mod tests {
             ("http:127.0.0.1:1", "http:127.0.0.1:2", false),
             ("http:127.0.0.1:1", "http:127.0.0.2:1", false),
             ("http:0.0.0.0:1", "http:[::1]:1", false),
+            ("http:[::]:1", "http:127.0.0.1:1", true),
+            ("fluent:0.0.0.0:1", "fluent:[::]:1", true),
+            ("http:[::]:1", "http:0.0.0.0:2", false),
+            ("http:127.0.0.1:1", "http:[::ffff:127.0.0.1]:1", true),
+            ("http:[::1]:1", "http:127.0.0.1:1", false),
             ("http:127.0.0.1:0", "fluent:127.0.0.1:0", false),
             ("unix-listen:/x", "fluent:/x", true),
+            ("unix-listen:/x/y", "fluent:/x/./y", true),
             ("unix-listen:/x", "fluent:/y", false),
             ("unix-listen:/x", "unix:/x", false),
             ("stdin", "stdin", false),

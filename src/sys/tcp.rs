@@ -5,21 +5,27 @@ use std::mem::{offset_of, size_of};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 
 /// Clients that may wait to be accepted. With the standard library's 128, silent clients could fill the queue, and the
 /// last ones of a burst would retry after a second, when some have given up.
 pub const BACKLOG: i32 = 4096;
 
-/// Listens at an address; accepting a client never waits.
+/// Listens at an address, at `::` for IPv4 too, whatever the host's setting; accepting a client never waits.
 ///
 /// # Errors
 /// The address is in use, or is not this host's.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    SockRef::from(&listener).listen(BACKLOG)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // So that a restart need not wait for what the previous agent's connections have left.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// The beginning of Linux's `struct tcp_info`. libc's version lacks the fields at its end.
