@@ -73,10 +73,15 @@ fn enable_ends_with_a_test_and_warns_of_likely_mistakes() {
         "--no-test",
         "--endpoint",
         "http://127.0.0.1:8000",
+        "--insecure",
         "--auth-token",
         TOKEN,
     ]);
-    for part in ["has no path", "port 8000 is that of Splunk's web interface"] {
+    for part in [
+        "has no path",
+        "port 8000 is that of Splunk's web interface",
+        "S3_AUDIT_WEBHOOK_INSECURE: has no effect without an https:// endpoint",
+    ] {
         assert!(
             said.stderr.contains("warning: ") && said.stderr.contains(part),
             "{said:?}"
@@ -339,6 +344,16 @@ fn check_validates_settings_and_files_and_starts_nothing() {
             "--source: fluent:127.0.0.1:9: http:127.0.0.1:9 listens there; fix: ",
         ),
         (
+            "--source=fluent:127.0.0.1:9,fluent:[::]:9",
+            2,
+            "--source: fluent:[::]:9: fluent:127.0.0.1:9 listens there; fix: ",
+        ),
+        (
+            "--address-family=6",
+            2,
+            "--address-family: 127.0.0.1 is of the other family; fix: ",
+        ),
+        (
             &twice,
             2,
             "--source: file:a.log: given twice, also as file:/",
@@ -395,11 +410,15 @@ fn check_validates_settings_and_files_and_starts_nothing() {
         ),
         (
             "--buffer-bytes=64",
-            "--buffer-bytes: no event may be longer than 64 bytes; fix: ",
+            "--buffer-bytes: 64 bytes is too little for most events; fix: ",
         ),
         (
             "--max-event-bytes=4",
-            "--max-event-bytes: no event may be longer than 4 bytes; fix: ",
+            "--max-event-bytes: 4 bytes is too little for most events; fix: ",
+        ),
+        (
+            "--max-rate=10",
+            "--max-rate: 10 bytes is too little for most events; fix: ",
         ),
         (
             "--config=/missing.env",

@@ -22,6 +22,7 @@ use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::error::Timeouts;
+use crate::webhook::proxy::Proxy;
 use crate::webhook::tls::{self, TlsSettings, Trust, connect};
 
 /// Where bodies go.
@@ -136,6 +137,9 @@ pub fn webhooks(
     let webhook = |endpoint: Endpoint| {
         let template = request_template::template(options, &endpoint, provenance)?;
         let proxy = proxy_choice::choose(options, provenance, &endpoint)?;
+        let host = (proxy.as_ref()).map_or(endpoint.uri().host().unwrap_or_default(), Proxy::host);
+        let family = options.address_family.check(host);
+        family.map_err(|what| provenance.error(Opt::AddressFamily, what))?;
         Webhook::new(
             endpoint,
             token.clone(),

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use clap::ValueHint;
 
-use crate::agent::destination::{self, Destination};
+use crate::agent::destination;
 use crate::cli::terminal::{note, shown};
 use crate::cli::{doubts, service, test, token_input};
+use crate::config::effect;
 use crate::config::error::{CommandError, UsageError};
 use crate::config::file;
 use crate::config::file::SettingsFile;
@@ -209,8 +210,8 @@ fn change(
     let has_changed = file::change(path, |old| {
         let (text, settings) = edit(path, old, changes)?;
         kept = kept_settings(&settings, changes);
-        let (options, destination, incomplete) = check(path, settings)?;
-        warnings = destination.warnings.iter().map(Message::text).collect();
+        let (options, found, incomplete) = check(path, settings)?;
+        warnings = found.iter().map(Message::text).collect();
         done = accept(&options.webhook)? + "\n";
         if let Some(what) = incomplete {
             warnings.push(format!("{what}; until then, agents whose own flags or variables lack it keep their previous settings"));
@@ -272,11 +273,12 @@ fn edit(
     Ok((text, settings))
 }
 
-/// Checks the settings as far as they are wrong whatever else an agent has. Also returns what it must have besides.
+/// Checks the settings as far as they are wrong whatever else an agent has. Also returns what an operator should know,
+/// and what an agent must have besides.
 fn check(
     path: &Path,
     settings: Vec<Setting>,
-) -> Result<(RunOptions, Destination, Option<String>), CommandError> {
+) -> Result<(RunOptions, Vec<Message>, Option<String>), CommandError> {
     let (options, provenance) = Invocation::of_file(SettingsFile {
         path: path.to_owned(),
         is_given: true,
@@ -285,9 +287,14 @@ fn check(
     .map_err(CommandError::Failed)?;
     let failed = |error: UsageError| CommandError::Failed(error.0);
     startable::check_file(&options, &provenance).map_err(failed)?;
-    let destination = destination::choose(&options, &provenance).map_err(failed)?;
+    let mut warnings = destination::choose(&options, &provenance)
+        .map_err(failed)?
+        .warnings;
+    if options.enabled {
+        warnings.extend(effect::without_effect(&options, &provenance));
+    }
     let incomplete = startable::check(&options, &provenance).err();
-    Ok((options, destination, incomplete.map(|error| error.0)))
+    Ok((options, warnings, incomplete.map(|error| error.0)))
 }
 
 /// The unchanged settings of the webhook, without secrets.

@@ -1,24 +1,23 @@
 //! Options that are set and have no effect, because of others: most likely a mistake, such as `--spool-sync always`
 //! without a spool.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 
+use crate::config::open_files;
 use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::{Origin, Provenance};
 use crate::delivery::route::Mode;
-use crate::source::{Spec, WhenFull};
+use crate::source::Spec;
 use crate::telemetry::message::Message;
 use crate::text::quantity::Size;
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::endpoint::Endpoint;
-use crate::webhook::header;
 
 /// Many events of S3 are longer.
 const EVENT_BYTES: usize = 1 << 10;
 
+const SEVERAL_EVENTS: &str = "a --format with several events in a request";
 const TWICE_THE_BYTES: &str = "a --buffer-bytes at least twice as large";
 
 /// What an operator should know of the settings of `run`: such options, and the [rest](Provenance::warnings).
@@ -27,7 +26,7 @@ pub fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     warnings.extend(missing_file(provenance));
     warnings.extend(without_effect(options, provenance));
     warnings.extend(tiny(options, provenance));
-    warnings.extend(open_files(options, provenance));
+    warnings.extend(open_files::warnings(options, provenance));
     warnings
 }
 
@@ -40,59 +39,26 @@ fn missing_file(provenance: &Provenance) -> Option<Message> {
     })
 }
 
-/// A message for each file of secrets or events that every user can read or change, and for settings that every user
-/// can change. Those of the webhook's keys come with the webhook.
-fn open_files(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
-    let has_secret = |option| provenance.file.setting(option).is_some();
-    let is_secret = [Opt::AuthToken, Opt::Header, Opt::Proxy].map(has_secret);
-    let in_headers = options.webhook.headers.iter();
-    let in_headers = in_headers.filter_map(|text| Some((Opt::Header, header::file(text)?)));
-    // Without a file of its own, the key is with the certificate.
-    let key = match &options.listen_key {
-        Some(_) => (Opt::ListenKey, &options.listen_key),
-        None => (Opt::ListenCert, &options.listen_cert),
-    };
-    let files = [
-        (Opt::Config, &Some(provenance.file.path.clone())),
-        (Opt::AuthTokenFile, &options.webhook.auth_token_file),
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        key,
-        (Opt::RejectFile, &options.reject_file),
-    ];
-    let files = files.map(|(option, path)| Some((option, path.clone()?)));
-    let open = files.into_iter().flatten().chain(in_headers);
-    let open = open.filter_map(|(option, path)| {
-        let rights = match option {
-            Opt::Config if !is_secret.contains(&true) => 0o002,
-            _ => 0o006,
-        };
-        let file = fs::metadata(&path).ok()?;
-        // Everybody may write to /dev/null.
-        (file.is_file() && file.mode() & rights != 0).then(|| Message::KeyReadable {
-            option: provenance.name(option),
-            path: path.display().to_string(),
-        })
-    });
-    open.collect()
-}
-
 /// A message for each limit below the size of a usual event.
 fn tiny(options: &RunOptions, provenance: &Provenance) -> impl Iterator<Item = Message> {
     let limits = [
         (Opt::BufferBytes, options.buffer_bytes),
         (Opt::MaxEventBytes, options.max_event_bytes),
         (Opt::MaxBodyBytes, options.max_body_bytes),
+        (Opt::MaxRate, options.max_rate),
     ];
-    let tiny = limits.into_iter().filter(|(_, size)| *size < EVENT_BYTES);
+    // 0 is no limit.
+    let tiny = limits
+        .into_iter()
+        .filter(|(_, size)| (1..EVENT_BYTES).contains(size));
     tiny.map(|(option, size)| Message::LimitTiny {
         option: provenance.name(option),
         size: Size(size),
     })
 }
 
-/// A message for each of them.
-fn without_effect(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+/// A message for each option that is set and has no effect.
+pub fn without_effect(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
     // A settings file is for all agents of a host, and the source that needs the option may be that of another agent.
     let is_of_others = |option| {
         let [option, source] = [option, Opt::Source].map(|option| provenance.origin(option));
@@ -100,7 +66,8 @@ fn without_effect(options: &RunOptions, provenance: &Provenance) -> Vec<Message>
     };
     let of_sources = sources(options).into_iter();
     let of_sources = of_sources.filter(|(option, ..)| !is_of_others(*option));
-    let needs = others(options).into_iter().chain(of_sources);
+    let needs = [others(options), bodies(options)].into_iter().flatten();
+    let needs = needs.chain(of_sources);
     let idle = needs
         .filter(|(option, is_met, _)| !is_met && provenance.origin(*option) != Origin::Default);
     idle.map(|(option, _, needed)| Message::WithoutEffect {
@@ -149,6 +116,15 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
             options.max_event_bytes <= options.buffer_bytes,
             "a --buffer-bytes that is as large",
         ),
+    ]
+}
+
+/// The same for the limits of a body, which are no limits where others are lower.
+fn bodies(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
+    let has_gzip = options.webhook.compress != Compressed::No;
+    let has_several = options.webhook.format != Format::Single;
+    let fits_rate = |bytes| options.max_rate == 0 || bytes <= options.max_rate;
+    vec![
         // A body has at most half the buffer.
         (
             Opt::BatchBytes,
@@ -165,6 +141,24 @@ fn others(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
             options.batch_events <= options.buffer_events().div_ceil(2),
             "a --buffer-events at least twice as large",
         ),
+        (Opt::BatchEvents, has_several, SEVERAL_EVENTS),
+        (Opt::BatchAge, has_several, SEVERAL_EVENTS),
+        // A body has at most a second's worth.
+        (
+            Opt::BatchBytes,
+            fits_rate(options.batch_bytes),
+            "a --max-rate that is as large",
+        ),
+        (
+            Opt::BatchRawBytes,
+            !has_gzip || fits_rate(options.batch_raw_bytes()),
+            "a --max-rate that is as large",
+        ),
+        (
+            Opt::BatchBytes,
+            !has_gzip || options.batch_bytes <= options.batch_raw_bytes(),
+            "a --batch-raw-bytes that is as large",
+        ),
     ]
 }
 
@@ -178,7 +172,7 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
     let has_path = |it: &Spec| matches!(it, Spec::FluentUnix(_) | Spec::UnixListen(_));
     let is_http = |it: &Spec| matches!(it, Spec::Http(_) | Spec::Https(_));
     let is_file = |it: &Spec| matches!(it, Spec::File(_));
-    let waits = options.when_full == Some(WhenFull::Wait);
+    let is_http_alone = options.sources.iter().all(is_http);
     let spools = options.spool.spool_bytes > 0;
     let (file, http) = ("a source file:", "a source http: or https:");
     let tls = "a source https: or fluents:";
@@ -203,13 +197,18 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
         ),
         (
             Opt::WhenFull,
-            !(waits && options.sources.iter().all(is_http)),
-            "a source other than http: and https:, which never wait",
+            !is_http_alone,
+            "a source other than http: and https:, which refuse requests instead",
         ),
         (
             Opt::SpoolBytes,
             !(spools && options.sources.iter().all(is_file)),
             "a source other than file:, which reads again what was not sent",
+        ),
+        (
+            Opt::MaxEventBytes,
+            !is_http_alone || options.max_event_bytes <= options.max_body_bytes,
+            "a --max-body-bytes that is as large",
         ),
     ]
 }
@@ -217,7 +216,6 @@ fn sources(options: &RunOptions) -> Vec<(Opt, bool, &'static str)> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::config::invocation::Invocation;
@@ -299,6 +297,28 @@ mod tests {
                 "--when-full wait",
             ),
             (
+                "--when-full drop --source http:127.0.0.1:1",
+                "--when-full drop --source http:127.0.0.1:1,unix:/x",
+            ),
+            (
+                "--max-event-bytes 9MiB --max-body-bytes 8MiB --source http:127.0.0.1:1",
+                "--max-event-bytes 9MiB --max-body-bytes 8MiB --source http:127.0.0.1:1,unix:/x",
+            ),
+            ("--batch-events 5 --format single", "--batch-events 5"),
+            ("--batch-age 1m --format single", "--batch-age 1m"),
+            (
+                "--batch-bytes 2MiB --max-rate 1MiB",
+                "--batch-bytes 2MiB --max-rate 2MiB",
+            ),
+            (
+                "--batch-raw-bytes 4MiB --compress gzip --max-rate 2MiB",
+                "--batch-raw-bytes 4MiB --compress gzip --max-rate 4MiB",
+            ),
+            (
+                "--batch-bytes 2MiB --compress gzip --batch-raw-bytes 1MiB",
+                "--batch-bytes 2MiB --compress gzip --batch-raw-bytes 2MiB",
+            ),
+            (
                 "--spool-bytes 1GiB --source file:/x",
                 "--spool-bytes 1GiB --source file:/x,stdin",
             ),
@@ -331,55 +351,6 @@ mod tests {
             1,
             "the buffer is a limit with a spool, too"
         );
-    }
-
-    #[test]
-    fn files_of_secrets_are_for_their_owner_and_group() {
-        const TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN=x\n";
-        const OTHER: &str = "S3_AUDIT_WEBHOOK_BATCH_EVENTS=1\n";
-        const OPTIONS: [&str; 6] = [
-            "--auth-token-file",
-            "--listen-token-file",
-            "--status-token-file",
-            "--listen-cert",
-            "--reject-file",
-            "--header",
-        ];
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        fs::write(path("token"), "x").unwrap();
-        for (text, mode, token_mode, open) in [
-            (TOKEN, 0o640, 0o640, &[][..]),
-            (TOKEN, 0o644, 0o640, &["--config"]),
-            (OTHER, 0o644, 0o600, &[]),
-            (OTHER, 0o646, 0o600, &["--config"]),
-            (OTHER, 0o600, 0o604, &OPTIONS),
-            (OTHER, 0o600, 0o602, &OPTIONS),
-        ] {
-            fs::write(path("env"), text).unwrap();
-            for (name, mode) in [("env", mode), ("token", token_mode)] {
-                fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
-            }
-            let value = |option: &str| match option {
-                "--header" => format!("X-Key: @{}", path("token")),
-                _ => path("token"),
-            };
-            let files = OPTIONS.map(|option| format!("{option}={}", value(option)));
-            let arguments = [
-                "x".to_owned(),
-                "run".into(),
-                format!("--config={}", path("env")),
-            ];
-            let arguments = arguments.into_iter().chain(files).map(OsString::from);
-            let (options, provenance) = read(arguments);
-            let found = open_files(&options, &provenance)
-                .into_iter()
-                .map(|message| message.text());
-            let names: Vec<_> = found
-                .map(|text| text.split(':').next().unwrap().to_owned())
-                .collect();
-            assert_eq!(names, open, "{text} {mode:o} {token_mode:o}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod error;
 pub mod file;
 pub mod invocation;
 pub mod limits;
+mod open_files;
 pub mod opt;
 pub mod options;
 pub mod provenance;

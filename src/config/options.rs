@@ -220,7 +220,7 @@ pub struct RunOptions {
 
     /// Max bytes of request bodies per second, before compression; 0: no limit
     ///
-    /// With a limit, a backlog leaves room on the line for others.
+    /// With a limit, a backlog leaves room on the line for others. A body then has a second's worth at most.
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub max_rate: usize,
 

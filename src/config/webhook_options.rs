@@ -10,11 +10,11 @@ use crate::config::opt::Opt;
 use crate::delivery::route::Mode;
 use crate::text::certificate::{Fingerprint, parse_fingerprint};
 use crate::text::quantity::parse_duration;
+use crate::webhook::address_family::AddressFamily;
 use crate::webhook::encode::{Compressed, Format};
 use crate::webhook::endpoint;
 use crate::webhook::event_time::TimePath;
 use crate::webhook::header;
-use crate::webhook::resolve::AddressFamily;
 
 /// Options of the webhook: a running agent follows their changes in the settings file.
 #[derive(Args)]

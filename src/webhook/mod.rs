@@ -1,5 +1,6 @@
 //! The webhook: what is posted to it, over what, and what its answers mean.
 
+pub mod address_family;
 pub mod answer;
 pub mod answering;
 pub mod bulk;

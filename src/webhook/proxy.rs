@@ -66,6 +66,11 @@ impl Proxy {
         &self.place
     }
 
+    /// Its name or address.
+    pub fn host(&self) -> &str {
+        self.client.host()
+    }
+
     /// What nobody may see.
     pub fn password(&self) -> Option<String> {
         self.client.password().map(str::to_owned)

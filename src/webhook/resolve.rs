@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use ureq::{Error, Timeout};
 
 use crate::sys::lookup::{Family, LookupError, lookup};
 use crate::sys::thread;
-use crate::text::choice::choose;
+use crate::webhook::address_family::AddressFamily;
 use crate::webhook::observer::Observer;
 
 /// How many addresses ureq takes.
@@ -136,28 +135,6 @@ fn first_of(count: usize, attempts: usize) -> usize {
 fn literal(uri: &Uri) -> Option<SocketAddr> {
     let address = DefaultResolver::host_and_port(uri.scheme()?, uri.authority()?)?;
     address.parse().ok()
-}
-
-/// Which addresses of a name are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressFamily {
-    /// All.
-    Any,
-    /// These alone.
-    Only(Family),
-}
-
-impl FromStr for AddressFamily {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let families = [
-            ("4", AddressFamily::Only(Family::V4)),
-            ("6", AddressFamily::Only(Family::V6)),
-            ("any", AddressFamily::Any),
-        ];
-        choose(text, &families)
-    }
 }
 
 type Found = Result<Vec<SocketAddr>, LookupError>;

@@ -222,7 +222,7 @@ macro_rules! agent_messages {
         /// Perhaps the size lacks its unit: a number alone means bytes.
         /// **Fix:** use a unit such as MiB.
         LimitTiny { option: String, size: Size } = "limit_tiny" Warn
-            "{option}: no event may be longer than {size}; fix: use a unit, such as 64 MiB";
+            "{option}: {size} is too little for most events; fix: use a unit, such as 64 MiB";
         /// Anyone on the network path can read the token and the events.
         /// **Fix:** use an `https://` endpoint, or one on this host.
         PlainHttp { option: String } = "plain_http" Warn
