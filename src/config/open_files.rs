@@ -7,14 +7,18 @@ use crate::config::opt::Opt;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::telemetry::message::Message;
+use crate::webhook::endpoint;
 use crate::webhook::header;
 
 /// A message for each file of secrets or events that every user can read or change, and for settings that every user
 /// can change. Those of the webhook's keys come with the webhook.
 pub(super) fn warnings(options: &RunOptions, provenance: &Provenance) -> Vec<Message> {
+    let setting = |option| provenance.file.setting(option);
+    let is_secret = |url: &str| endpoint::shown(url) != url;
     let has_secret = [Opt::AuthToken, Opt::Header, Opt::Proxy]
         .into_iter()
-        .any(|option| provenance.file.setting(option).is_some());
+        .any(|option| setting(option).is_some())
+        || setting(Opt::Endpoint).is_some_and(|urls| endpoint::list(&urls.value).any(is_secret));
     let in_headers = options.webhook.headers.iter();
     let in_headers = in_headers.filter_map(|text| Some((Opt::Header, header::file(text)?)));
     // Without a file of its own, the key is with the certificate.
@@ -59,6 +63,9 @@ mod tests {
     #[test]
     fn files_of_secrets_are_for_their_owner_and_group() {
         const TOKEN: &str = "S3_AUDIT_WEBHOOK_AUTH_TOKEN=x\n";
+        const SECRET_URL: &str =
+            "S3_AUDIT_WEBHOOK_ENDPOINT='https://a/b https://h/http/ZaVnC4dhaV2cMyJ'\n";
+        const URL: &str = "S3_AUDIT_WEBHOOK_ENDPOINT=https://h:8088/services/collector/raw\n";
         const OTHER: &str = "S3_AUDIT_WEBHOOK_BATCH_EVENTS=1\n";
         const OPTIONS: [&str; 6] = [
             "--auth-token-file",
@@ -74,6 +81,8 @@ mod tests {
         for (text, mode, token_mode, open) in [
             (TOKEN, 0o640, 0o640, &[][..]),
             (TOKEN, 0o644, 0o640, &["--config"]),
+            (SECRET_URL, 0o644, 0o640, &["--config"]),
+            (URL, 0o644, 0o640, &[]),
             (OTHER, 0o644, 0o600, &[]),
             (OTHER, 0o646, 0o600, &["--config"]),
             (OTHER, 0o600, 0o604, &OPTIONS),
