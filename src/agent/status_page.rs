@@ -76,15 +76,20 @@ pub fn open(
         return Ok(None);
     };
     tcp::listen(address).map(Some).map_err(|error| {
-        let what = format!("{address}: can't listen: {error}");
+        let fix = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "use a port that this user may take, such as one above 1023"
+            }
+            _ => "use a free port and an address of this host",
+        };
+        let what = format!("{address}: can't listen: {error}; fix: {fix}");
+        let wrong = provenance.error(Opt::StatusListen, what);
         match error.kind() {
             // An address that is not available may become this host's later.
             io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
-                let name = provenance.name(Opt::StatusListen);
-                let fix = "fix: use a free port and an address of this host";
-                CommandError::Failed(format!("{name}: {what}; {fix}"))
+                CommandError::Failed(wrong.0)
             }
-            _ => provenance.error(Opt::StatusListen, what).into(),
+            _ => wrong.into(),
         }
     })
 }

@@ -178,15 +178,41 @@ fn clarify(
             let value = escape::shown(value, LONGEST);
             usage(&format!("{}: '{value}' {what}", name()))
         }
-        (ClapErrorKind::InvalidValue, _) => usage(&format!(
-            "{}: lacks its value; fix: give one, or leave the option out",
-            name()
-        )),
-        (ClapErrorKind::UnknownArgument, _) if !argument.starts_with('-') => Error::raw(
-            ClapErrorKind::UnknownArgument,
-            "an argument belongs to no option; fix: put quotes around a value with spaces, such as \
-             --auth-token 'Splunk <token>'\n",
-        ),
+        (ClapErrorKind::InvalidValue, _) => {
+            let choices = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(choices)) => choices.join(", "),
+                _ => String::new(),
+            };
+            let what = match context(ContextKind::InvalidValue) {
+                Some(value) if !value.is_empty() => {
+                    let value = escape::shown(value, LONGEST);
+                    format!("'{value}' is not known; fix: use one of {choices}")
+                }
+                _ => "lacks its value; fix: give one, or leave the option out".into(),
+            };
+            usage(&format!("{}: {what}", name()))
+        }
+        (ClapErrorKind::TooManyValues, _) => {
+            let what = "takes no value; fix: give it alone, or leave it out";
+            usage(&format!("{flag}: {what}"))
+        }
+        (ClapErrorKind::ArgumentConflict, _)
+            if context(ContextKind::PriorArg) == Some(argument) =>
+        {
+            usage(&format!("{flag}: is given twice; fix: give it once"))
+        }
+        (ClapErrorKind::UnknownArgument, _) if !argument.starts_with('-') => {
+            let fix = match arguments.iter().any(|it| it == "--auth-token") {
+                true => {
+                    "put quotes around a value with spaces, such as --auth-token 'Splunk <token>'"
+                }
+                false => {
+                    "leave it out; a value with spaces needs quotes, and a switch takes no value"
+                }
+            };
+            let what = format!("an argument belongs to no option; fix: {fix}\n");
+            Error::raw(ClapErrorKind::UnknownArgument, what)
+        }
         _ => error,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::error::UsageError;
 use crate::config::opt::Opt;
 use crate::config::options::{RunOptions, WebhookOptions};
-use crate::config::provenance::Provenance;
+use crate::config::provenance::{Origin, Provenance};
 use crate::source::HecInput;
 use crate::text::quantity::{HumanDuration, Size};
 use crate::webhook::encode::{Compressed, Format};
@@ -109,10 +109,18 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<(), UsageE
     }
     let (min, max) = (options.backoff_min, options.backoff_max);
     if max < min {
-        let name = provenance.name(Opt::BackoffMin);
+        let [min_name, max_name] = [Opt::BackoffMin, Opt::BackoffMax].map(|it| provenance.name(it));
         let (min, max) = (HumanDuration(min), HumanDuration(max));
-        let what = format!("{max} is less than {name}, which is {min}; fix: use {min} or more");
-        return Err(provenance.error(Opt::BackoffMax, what));
+        // Who has not set the max would not look for it.
+        let what = match provenance.origin(Opt::BackoffMax) {
+            Origin::Default => format!(
+                "{min_name}: {min} is more than {max_name}, which is {max}; fix: use less, or raise {max_name} too"
+            ),
+            _ => format!(
+                "{max_name}: {max} is less than {min_name}, which is {min}; fix: use at least as much"
+            ),
+        };
+        return Err(UsageError(what));
     }
     Ok(())
 }

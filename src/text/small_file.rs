@@ -33,13 +33,13 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a text file.
+/// Reads a text file, without the byte order mark that some editors put before it.
 ///
 /// # Errors
 /// As for [`read`], or it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let text = String::from_utf8(read(path)?);
-    text.map_err(|_| Error::other(NOT_UTF8))
+    let text = String::from_utf8(read(path)?).map_err(|_| Error::other(NOT_UTF8))?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// Why a file that somebody named can't be read, and what to do about that.
@@ -80,6 +80,8 @@ mod tests {
         assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
         symlink("/dev/zero", at("endless")).unwrap();
         assert_eq!(read_text(Path::new("/dev/null")).unwrap(), "");
+        fs::write(at("marked"), "\u{feff}Splunk x\n").unwrap();
+        assert_eq!(read_text(&at("marked")).unwrap(), "Splunk x\n");
         let _socket = UnixListener::bind(at("socket")).unwrap();
         for (name, what, fix) in [
             ("longer", "longer than 1 MiB", "of at most 1 MiB"),

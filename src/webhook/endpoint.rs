@@ -45,6 +45,11 @@ impl Endpoint {
         if uri.host().is_none_or(str::is_empty) {
             return Err(wrong("lacks a host"));
         }
+        if uri.host().is_some_and(|host| host.contains('%')) {
+            return Err(wrong(
+                "has an address with a zone, or a host with a %, which can't be looked up",
+            ));
+        }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let port = authority
             .rsplit_once(':')

@@ -35,7 +35,7 @@ impl Signer {
     /// # Errors
     /// Says what is wrong, without showing a key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let lines = text.lines().map(str::trim);
         let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys = keys.map(key).collect::<Result<Vec<_>, _>>()?;
         match keys.len() {

@@ -140,6 +140,28 @@ fn what_is_wrong_with_a_value_is_said_wherever_it_is_found() {
         let message = refusal(&args, &[]);
         assert!(message.contains(expected), "no {expected:?} in {message}");
     }
+    for (args, expected) in [
+        (
+            &["show", "--color", "foo"][..],
+            "--color: 'foo' is not known; fix: use one of auto, always, never",
+        ),
+        (&["show", "--color="], "--color: lacks its value; fix: "),
+        (
+            &["run", "--dry-run=false"],
+            "--dry-run: takes no value; fix: ",
+        ),
+        (
+            &["check", "--hec-ack", "true"],
+            "an argument belongs to no option; fix: leave it out; ",
+        ),
+        (
+            &["run", "--batch-age=1s", "--batch-age=2s"],
+            "--batch-age: is given twice; fix: give it once",
+        ),
+    ] {
+        let message = refusal(args, &[]);
+        assert!(message.contains(expected), "no {expected:?} in {message}");
+    }
     let message = refusal(&["spool", "nope"], &[]);
     assert!(
         message.contains("'nope' is not known; fix: use list, cat or verify"),
@@ -265,6 +287,15 @@ fn limits_that_contradict_each_other_name_both_as_they_were_written() {
         message.contains("S3_AUDIT_WEBHOOK_BACKOFF_MIN, which is 2s"),
         "{message}"
     );
+}
+
+#[test]
+fn a_limit_that_nobody_has_set_is_not_what_is_wrong() {
+    let endpoint = format!("--endpoint={NOWHERE}");
+    let args = ["check", &endpoint, "--auth-token=none", "--backoff-min=1h"];
+    let message = refusal(&args, &[]);
+    let expected = "--backoff-min: 1h00m is more than --backoff-max, which is 30s; fix: use less, ";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]

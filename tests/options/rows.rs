@@ -137,7 +137,10 @@ pub(super) fn options(dir: &Path) -> Vec<Row> {
             .refuses(&["hec:8088", "hec", "", " ", "//hec"], URL)
             .refuses(&["ftp://hec", "https://", "https:///"], URL)
             .refuses(&["https://hec:0/", "https://hec:/", "https:/"], URL)
-            .refuses(&["https://hec:99999/", "c/"], URL),
+            .refuses(
+                &["https://hec:99999/", "https://[fe80::1%25lo]/", "c/"],
+                URL,
+            ),
         option("endpoint-mode", "spread").refuses(&["", "both"], "fix: use failover or spread"),
         option("failback", "1m").refuses(&["soon"], TIME),
         option("auth-token", TOKEN)
