@@ -278,7 +278,7 @@ fn a_pair_that_is_renewed_in_two_steps_is_taken_when_both_are_there() {
 
     // The certificate comes before its key: until then the old pair is in force.
     rename("new.pem", "mine.pem");
-    let line = agent.wait_for_log("keeping the previous settings");
+    let line = agent.wait_for_log("keeping the previous webhook");
     assert!(
         line.contains("S3_AUDIT_WEBHOOK_CLIENT_KEY") && line.contains("not the certificate's"),
         "{line}"

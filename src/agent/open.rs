@@ -9,7 +9,7 @@ use std::path::Path;
 use super::checkpoints::{self, CheckpointWriter};
 use super::destination::{self, Destination};
 use super::listening::{self, Listening};
-use super::settings_watch::{self, Contents};
+use super::settings_files::{self, Contents};
 use super::spooling::{self, OpenSpool};
 use super::status_page;
 use super::systemd::Notify;
@@ -81,7 +81,7 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
-    let contents = settings_watch::contents(options);
+    let contents = settings_files::contents(options);
     let mut destination = open_destination(options, provenance, &abort)?;
     check_stdin(
         options,
@@ -178,7 +178,7 @@ fn check_reject_file(
     };
     let listeners = listening::files(options).into_iter();
     let listeners = listeners.filter_map(|(_, file)| file.clone());
-    let named = settings_watch::named_files(&options.webhook).chain(listeners);
+    let named = options.webhook.files().chain(listeners);
     let mut named = named.chain([provenance.file.path.clone()]);
     if named.any(|named| reject_file::is_written(path, &named)) {
         let path = path.display();
@@ -312,14 +312,13 @@ fn choose_destination(
 
 /// What can't be parsed is an error; a file that is missing or not readable yet is waited for, even if it is there now.
 pub fn is_awaited(error: &UsageError, options: &RunOptions) -> bool {
-    let mut files = settings_watch::named_files(&options.webhook);
-    files.any(|path| settings_watch::lacks(&error.0, &path))
+    let mut files = options.webhook.files();
+    files.any(|path| settings_files::lacks(&error.0, &path))
 }
 
 /// What a file contains may be replaced, as when it is just being written: then a service tries again.
 fn of_webhook(error: UsageError, options: &RunOptions) -> CommandError {
-    let mut files = settings_watch::named_files(&options.webhook);
-    match files.any(|path| error.0.contains(&format!(": {}", path.display()))) {
+    match settings_files::is_of_file(&error.0, &options.webhook) {
         true => CommandError::Failed(error.0),
         false => error.into(),
     }

@@ -4,33 +4,31 @@
 //! It polls their contents: that works on network mounts, and with Kubernetes' symbolic links. A file that differs
 //! between two polls is still being written.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::agent::destination;
+use crate::agent::destination::{self, Destination};
+use crate::agent::settings_changes::{Changes, Part};
+use crate::agent::settings_files::{self, Contents, contents};
 use crate::config::effect;
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::opt::Opt;
-use crate::config::options::{Command, RulesOptions, RunOptions, WebhookOptions};
-use crate::config::provenance::{Origin, Provenance};
+use crate::config::options::{Command, RunOptions};
+use crate::config::provenance::Provenance;
 use crate::config::startable;
 use crate::delivery::sender::{self, Line};
 use crate::delivery::target::{Numbering, Targets};
 use crate::rules::{LiveRules, Rules};
 use crate::sys::thread;
-use crate::telemetry::Report;
 use crate::telemetry::message::{self, Message};
 use crate::telemetry::snapshot::Forwarding;
-use crate::text::small_file;
+use crate::telemetry::{Kept, Refused, Report};
 use crate::webhook::encode::Format;
-use crate::webhook::header;
 
 /// The time between two polls. A change takes effect after at most three of them.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,14 +36,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is logged that something has been missing since the start.
 const REMIND: Duration = Duration::from_secs(60);
 
-/// What has happened to a setting that is not there any more.
-const REMOVED: &str = "was removed";
-
-/// The settings file and the files that it names, each with its content.
-pub type Contents = Vec<(PathBuf, Result<Vec<u8>, ErrorKind>)>;
-
 /// The thread that follows the settings.
-pub struct SettingsWatcher {
+pub(super) struct SettingsWatcher {
     /// The command line, to be parsed again with the changed file.
     arguments: Vec<OsString>,
     report: Arc<Report>,
@@ -57,18 +49,20 @@ pub struct SettingsWatcher {
     rules: LiveRules,
     /// Requests to read the settings now.
     requests: Receiver<()>,
-    /// The options' values with which the agent was started.
-    started: BTreeMap<Opt, Vec<OsString>>,
-    /// Those that are in effect, or whose change was logged.
-    values: BTreeMap<Opt, Vec<OsString>>,
+    /// Which options have changed.
+    changes: Changes,
     /// Warnings about settings that were logged already.
     warned: Vec<String>,
     /// There was a settings file.
     had_file: bool,
     /// What the current settings were read from.
     applied: Contents,
-    /// What the last attempt to apply settings has read, unless it is to be repeated.
+    /// What the last attempt to apply settings has read.
     attempted: Contents,
+    /// It is to be repeated.
+    repeats: bool,
+    /// A request has no answer yet.
+    is_asked: bool,
     /// What the last poll has read.
     polled: Contents,
     /// How events are numbered, if there is a trail.
@@ -81,7 +75,7 @@ pub struct SettingsWatcher {
 
 impl SettingsWatcher {
     /// Follows the settings that the agent has started with: those read from these contents, or from later ones.
-    pub fn new(
+    pub(super) fn new(
         (contents, options, provenance): (Contents, &RunOptions, &Provenance),
         report: Arc<Report>,
         lines: &[Line],
@@ -91,7 +85,7 @@ impl SettingsWatcher {
         let mut applied = contents.clone();
         if let Some(Forwarding::Awaited(error)) = report.forwarding() {
             // Even if it was there a moment before, or is now: it is not in use.
-            applied.retain(|(path, _)| !lacks(&error, path));
+            applied.retain(|(path, _)| !settings_files::lacks(&error, path));
         }
         SettingsWatcher {
             arguments: provenance.arguments.clone(),
@@ -100,13 +94,14 @@ impl SettingsWatcher {
             generation: 1,
             rules,
             requests,
-            started: values(provenance),
-            values: values(provenance),
+            changes: Changes::new(provenance),
             warned: texts(&effect::warnings(options, provenance)),
             had_file: provenance.file.settings.is_ok(),
             applied,
+            attempted: contents.clone(),
             // The first poll finds what has changed since then.
-            attempted: Vec::new(),
+            repeats: true,
+            is_asked: false,
             polled: contents,
             numbering: None,
             unwraps: Arc::default(),
@@ -115,12 +110,12 @@ impl SettingsWatcher {
     }
 
     /// Has webhooks that are switched to number events in this way.
-    pub fn numbering(self, numbering: Option<Numbering>) -> Self {
+    pub(super) fn numbering(self, numbering: Option<Numbering>) -> Self {
         SettingsWatcher { numbering, ..self }
     }
 
     /// Has sources remove envelopes, or not, as suits the format of what is sent.
-    pub fn unwraps(self, unwraps: Arc<AtomicBool>) -> Self {
+    pub(super) fn unwraps(self, unwraps: Arc<AtomicBool>) -> Self {
         SettingsWatcher { unwraps, ..self }
     }
 
@@ -128,7 +123,7 @@ impl SettingsWatcher {
     ///
     /// # Errors
     /// No more threads can be started.
-    pub fn spawn(self) -> io::Result<()> {
+    pub(super) fn spawn(self) -> io::Result<()> {
         thread::spawn("settings", || self.run())
     }
 
@@ -144,25 +139,40 @@ impl SettingsWatcher {
 
     fn poll(&mut self, is_requested: bool) {
         self.remind();
-        let found = read(self.polled.iter().map(|(path, _)| path.clone()));
+        self.is_asked |= is_requested;
+        let found = settings_files::read(self.polled.iter().map(|(path, _)| path.clone()));
         let is_settled = found == self.polled;
+        let is_new = found != self.attempted;
         self.polled.clone_from(&found);
-        if !is_requested && (!is_settled || found == self.attempted) {
+        if !is_requested && (!is_settled || !is_new && !self.repeats) {
             return;
         }
         self.attempted = found;
-        let applied = self.apply(is_requested);
-        if applied != Ok(true) {
-            // It may be something that is not in these files, or that was in them for a moment only: the next poll retries.
-            self.attempted.clear();
-        }
+        let applied = self.apply();
+        // It may be something that is not in these files, or that was in them for a moment only: the next poll retries.
+        self.repeats = applied != Ok(true);
         match applied {
-            Ok(true) => self.report.settings(None),
-            Ok(false) => {}
-            // Logged when the agent started.
-            Err(error) if self.report.forwarding() == Some(Forwarding::Awaited(error.clone())) => {}
-            Err(error) => self.report.settings(Some(error)),
+            Ok(true) => self.report.settings(None, false),
+            Ok(false) => return,
+            Err(refused) if self.awaits(&refused.error) => {
+                self.report.settings(None, false);
+                // It was logged when the agent started.
+                if self.is_asked {
+                    self.reminded = Instant::now();
+                    Message::WebhookAwaited {
+                        error: refused.error,
+                    }
+                    .log();
+                }
+            }
+            Err(refused) => self.report.settings(Some(refused), self.is_asked || is_new),
         }
+        self.is_asked = false;
+    }
+
+    /// Whether this has been so since the start.
+    fn awaits(&self, error: &str) -> bool {
+        matches!(self.report.forwarding(), Some(Forwarding::Awaited(awaited)) if awaited == error)
     }
 
     /// Logs now and then what has been missing since the start.
@@ -198,8 +208,8 @@ impl SettingsWatcher {
     }
 
     /// Applies the settings, unless they change meanwhile. Returns whether they are in effect.
-    fn apply(&mut self, is_requested: bool) -> Result<bool, String> {
-        let (options, provenance, rules) = self.settings()?;
+    fn apply(&mut self) -> Result<bool, Refused> {
+        let (options, provenance, rules) = self.settings().map_err(whole)?;
         let file = &provenance.file;
         let found = contents(&options);
         if found.first() != self.attempted.first() {
@@ -208,53 +218,95 @@ impl SettingsWatcher {
         // The files that they name are followed from now on, even if they can't be used yet.
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
-        self.warn(effect::warnings(&options, &provenance), is_requested);
-        let mut destination =
-            destination::choose(&options, &provenance).map_err(|error| error.0)?;
-        if let (Some(targets), Some(numbering)) = (&mut destination.targets, &self.numbering) {
-            targets.number(numbering);
-        }
-        let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
-        if was_enabled && options.enabled && destination.targets.is_none() {
-            return Err(format!(
-                "{}: {} is missing; fix: set it, or use `s3-audit-webhook disable` to stop forwarding",
-                file.path.display(),
-                Opt::Endpoint.variable()
-            ));
-        }
+        self.warn(effect::warnings(&options, &provenance));
+        let destination = self.destination(&options, &provenance, &rules);
         if found != contents(&options) {
             return Ok(false);
         }
+        if let Err(refused) = &destination
+            && refused.kept == Kept::Settings
+        {
+            return Err(refused.clone());
+        }
         self.had_file = file.settings.is_ok();
-        let (changed_options, changed_rules) = self.changed_options(&provenance);
-        let changed = [self.changed_files(&found), changed_options].concat();
-        self.applied = found;
+        let restarts = self.changes.restarts(&provenance);
+        restarts.iter().for_each(Message::log);
+        let changed_rules = self.changes.take(Part::Rules, &provenance);
         if !changed_rules.is_empty() {
             self.change_rules(rules, &changed_rules);
         }
+        let destination = destination?;
+        let options_changed = self.changes.take(Part::Webhook, &provenance);
+        let changed = [self.changed_files(&found), options_changed].concat();
+        self.applied = found;
         if !changed.is_empty() {
-            for warning in destination.warnings {
-                warning.log();
-            }
-            let changed = changed.join(", ");
-            // What was given at the start holds until the next one.
-            if !self.started.contains_key(&Opt::HecInput) {
-                let is_hec = options.webhook.format == Format::Hec;
-                self.unwraps.store(!is_hec, Ordering::Relaxed);
-            }
-            self.change(destination.targets);
-            self.report.forwards(destination.forwarding, &changed);
-        } else if is_requested && changed_rules.is_empty() {
+            self.switch(destination, &options, &changed);
+        } else if self.is_asked && changed_rules.is_empty() {
             Message::SettingsUnchanged {}.log();
         }
         Ok(true)
     }
 
+    /// Where events go with these settings.
+    ///
+    /// # Errors
+    /// They can't be used. Unless they are wrong themselves, only the webhook's have to wait: what the rules mask must not
+    /// leave because of a file that is missing.
+    fn destination(
+        &self,
+        options: &RunOptions,
+        provenance: &Provenance,
+        rules: &Rules,
+    ) -> Result<Destination, Refused> {
+        let was_enabled = matches!(self.report.forwarding(), Some(Forwarding::On(_)));
+        let chosen = destination::choose(options, provenance).map_err(|error| {
+            let is_other = self.changes.is_changed(Part::Webhook, provenance);
+            // With the same options, it is what their files contain, or something of the host.
+            let can_wait = !is_other || settings_files::is_of_file(&error.0, &options.webhook);
+            // What another webhook may know is not for the present one.
+            let is_private = is_other && was_enabled && !self.rules.unmasked_by(rules).is_empty();
+            Refused {
+                error: error.0,
+                kept: match can_wait && !is_private {
+                    true => Kept::Webhook,
+                    false => Kept::Settings,
+                },
+            }
+        });
+        let mut destination = chosen?;
+        if let (Some(targets), Some(numbering)) = (&mut destination.targets, &self.numbering) {
+            targets.number(numbering);
+        }
+        if was_enabled && options.enabled && destination.targets.is_none() {
+            return Err(whole(format!(
+                "{}: {} is missing; fix: set it, or use `s3-audit-webhook disable` to stop forwarding",
+                provenance.file.path.display(),
+                Opt::Endpoint.variable()
+            )));
+        }
+        Ok(destination)
+    }
+
     /// Logs what is new about settings that do nothing, or all of it for who asks.
-    fn warn(&mut self, warnings: Vec<Message>, is_requested: bool) {
+    fn warn(&mut self, warnings: Vec<Message>) {
         let known = std::mem::replace(&mut self.warned, texts(&warnings));
-        let due = |warning: &&Message| is_requested || !known.contains(&warning.text());
+        let due = |warning: &&Message| self.is_asked || !known.contains(&warning.text());
         warnings.iter().filter(due).for_each(Message::log);
+    }
+
+    /// Has the senders use another webhook, or none.
+    fn switch(&mut self, destination: Destination, options: &RunOptions, changed: &[String]) {
+        for warning in destination.warnings {
+            warning.log();
+        }
+        // What was given at the start holds until the next one.
+        if !self.changes.was_given(Opt::HecInput) {
+            let is_hec = options.webhook.format == Format::Hec;
+            self.unwraps.store(!is_hec, Ordering::Relaxed);
+        }
+        self.change(destination.targets);
+        let changed = changed.join(", ");
+        self.report.forwards(destination.forwarding, &changed);
     }
 
     /// Has the sources apply other rules.
@@ -288,37 +340,13 @@ impl SettingsWatcher {
             .map(|(path, _)| path.display().to_string())
             .collect()
     }
+}
 
-    /// The changed options that a running agent follows: those of the webhook, and those of the rules. Changes of
-    /// others are logged.
-    fn changed_options(&mut self, provenance: &Provenance) -> (Vec<String>, Vec<String>) {
-        let previous = std::mem::replace(&mut self.values, values(provenance));
-        let webhook = WebhookOptions::declarations();
-        let is_live =
-            |option: Opt| option == Opt::Enabled || webhook.iter().any(|(live, _)| *live == option);
-        let (mut changed, mut changed_rules) = (Vec::new(), Vec::new());
-        for option in Opt::ALL.iter().copied() {
-            let value = self.values.get(&option);
-            if value == previous.get(&option) {
-                continue;
-            }
-            let (setting, what) = match provenance.origin(option) {
-                Origin::Default => (option.variable(), REMOVED),
-                _ => (provenance.name(option), "has changed"),
-            };
-            let is_rule = RulesOptions::ALL.contains(&option);
-            let list = if is_rule {
-                &mut changed_rules
-            } else {
-                &mut changed
-            };
-            if is_rule || is_live(option) {
-                list.push(setting + if what == REMOVED { " removed" } else { "" });
-            } else if value != self.started.get(&option) {
-                Message::SettingNeedsRestart { setting, what }.log();
-            }
-        }
-        (changed, changed_rules)
+/// All of the settings are refused.
+fn whole(error: String) -> Refused {
+    Refused {
+        error,
+        kept: Kept::Settings,
     }
 }
 
@@ -326,115 +354,5 @@ fn texts(messages: &[Message]) -> Vec<String> {
     messages.iter().map(Message::text).collect()
 }
 
-fn values(provenance: &Provenance) -> BTreeMap<Opt, Vec<OsString>> {
-    let values = |option: &Opt| provenance.raw(*option).map(Into::into).collect::<Vec<_>>();
-    let all = Opt::ALL.iter().map(|option| (*option, values(option)));
-    all.filter(|(_, values)| !values.is_empty()).collect()
-}
-
-/// The current contents of the settings file and the files that it names.
-pub fn contents(options: &RunOptions) -> Contents {
-    let config = Some(options.config.config.clone());
-    read(config.into_iter().chain(named_files(&options.webhook)))
-}
-
-/// Whether this error says that the file is missing or can't be read, and not what is wrong with its content.
-pub fn lacks(error: &str, path: &Path) -> bool {
-    let what = format!("{} can't be read", path.display());
-    error.contains(&what) && !error.contains(small_file::NOT_UTF8)
-}
-
-/// The files that the webhook's settings name.
-pub fn named_files(webhook: &WebhookOptions) -> impl Iterator<Item = PathBuf> {
-    let named = [
-        &webhook.auth_token_file,
-        &webhook.sign_key_file,
-        &webhook.ca_file,
-        &webhook.client_cert,
-        &webhook.client_key,
-    ];
-    let named = named.into_iter().flatten().cloned();
-    let in_headers = webhook.headers.iter().filter_map(|text| header::file(text));
-    named.chain(in_headers)
-}
-
-fn read(files: impl Iterator<Item = PathBuf>) -> Contents {
-    files
-        .map(|path| {
-            let content = small_file::read(&path).map_err(|error| error.kind());
-            (path, content)
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::time::SystemTime;
-
-    use crossbeam_channel::never;
-
-    use super::*;
-    use crate::telemetry::expiry::Expiries;
-
-    /// What an agent that was started with these arguments has.
-    fn watcher(arguments: &str, forwarding: Forwarding) -> (SettingsWatcher, Arc<Report>) {
-        let invocation = Invocation::read(arguments.split(' ').map(OsString::from)).unwrap();
-        let Command::Run(options) = invocation.command else {
-            panic!("not run");
-        };
-        let report = Arc::new(Report::new(Duration::from_secs(1), Vec::new()));
-        report.forwards(forwarding, "");
-        let settings = (contents(&options), &*options, &invocation.provenance);
-        let rules = LiveRules::new(Rules::default());
-        let watcher = SettingsWatcher::new(settings, Arc::clone(&report), &[], rules, never());
-        (watcher, report)
-    }
-
-    #[test]
-    fn nothing_is_known_of_a_webhook_before_it_is_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("webhook.env");
-        let write = |host: &str, enabled: bool| {
-            let text = format!(
-                "S3_AUDIT_WEBHOOK_ENDPOINT=http://{host}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN=none\n\
-                 S3_AUDIT_WEBHOOK_ENABLED={enabled}\n"
-            );
-            fs::write(&file, text).unwrap();
-        };
-        write("a", true);
-        let arguments = format!("x run --config {}", file.display());
-        let (mut watcher, report) = watcher(&arguments, Forwarding::On("a".into()));
-        for (host, enabled) in [("b", true), ("b", false), ("b", true)] {
-            report.delivery_restored();
-            report.delivery_failed("no", None, Duration::ZERO);
-            report.webhook_clock(0, 9);
-            let expiries = Expiries {
-                webhook: Some(SystemTime::now()),
-                ..Expiries::default()
-            };
-            report.certificates("a".into(), expiries);
-            write(host, enabled);
-            watcher.poll(true);
-            let now = report.snapshot();
-            assert_eq!(report.is_forwarding(), enabled);
-            let known = (now.reached, now.outage, now.clock_skew, now.expiries);
-            assert_eq!(known, (false, None, None, Expiries::default()));
-        }
-    }
-
-    /// While the agent started, the file was there, gone, and there again.
-    #[test]
-    fn a_file_that_was_only_missing_while_the_webhook_was_set_up_is_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let token = dir.path().join("token");
-        fs::write(&token, "Splunk x").unwrap();
-        let arguments = "x run --config /missing --endpoint http://h/ --auth-token-file";
-        let arguments = format!("{arguments} {}", token.display());
-        let error = format!("--auth-token-file: {} can't be read: x", token.display());
-        let (mut watcher, report) = watcher(&arguments, Forwarding::Awaited(error));
-        watcher.poll(false);
-        let now = report.forwarding();
-        assert!(matches!(now, Some(Forwarding::On(_))), "{now:?}");
-    }
-}
+mod tests;

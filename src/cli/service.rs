@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use crate::agent::settings_watch;
 use crate::config::error::CommandError;
 use crate::config::options::WebhookOptions;
 use crate::state::agents::{self, Agent, Status};
@@ -153,7 +152,7 @@ pub fn check_files(webhook: &WebhookOptions) -> Result<(), CommandError> {
     if host::user() != 0 {
         return Ok(());
     }
-    let mut files = settings_watch::named_files(webhook).peekable();
+    let mut files = webhook.files().peekable();
     let service = files.peek().and_then(|_| Service::find());
     let Some(service) = service.filter(|service| !["", "root"].contains(&&*service.user)) else {
         return Ok(());

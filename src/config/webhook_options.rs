@@ -188,6 +188,20 @@ impl WebhookOptions {
         self.endpoints.iter().flat_map(|text| endpoint::list(text))
     }
 
+    /// The files that are named.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let named = [
+            &self.auth_token_file,
+            &self.sign_key_file,
+            &self.ca_file,
+            &self.client_cert,
+            &self.client_key,
+        ];
+        let named = named.into_iter().flatten().cloned();
+        let in_headers = self.headers.iter().filter_map(|text| header::file(text));
+        named.chain(in_headers)
+    }
+
     /// Each option with its declaration: what `enable` may write, `show` shows, and a running agent follows.
     pub fn declarations() -> Vec<(Opt, Arg)> {
         let command = Self::augment_args(Command::new(""));

@@ -182,10 +182,16 @@ impl LiveRules {
         excluding.map(|(_, text)| Arc::clone(text)).collect()
     }
 
-    /// Applies these rules from now on. Returns what is not masked any more.
-    pub fn replace(&self, rules: Rules) -> Vec<String> {
+    /// What would not be masked any more with these rules.
+    pub fn unmasked_by(&self, rules: &Rules) -> Vec<String> {
         let mut unmasked = self.current().masked.clone();
         unmasked.retain(|what| !rules.masks(what));
+        unmasked
+    }
+
+    /// Applies these rules from now on. Returns what is not masked any more.
+    pub fn replace(&self, rules: Rules) -> Vec<String> {
+        let unmasked = self.unmasked_by(&rules);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         unmasked
     }

@@ -16,4 +16,4 @@ pub mod snapshot;
 mod throttle;
 pub mod watchdog;
 
-pub use self::report::{Report, ReportedSource};
+pub use self::report::{Kept, Refused, Report, ReportedSource};

@@ -120,3 +120,42 @@ fn settings_that_can_not_be_used_yet_are_tried_again() {
     secure.wait_for_events(5);
     finish(agent, &secure, &events);
 }
+
+/// What must not leave the host does not wait for a token.
+#[test]
+fn rules_are_in_force_while_the_token_is_missing_and_sighup_is_answered() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let token = place.0.path().join("token");
+    let settings = format!(
+        "S3_AUDIT_WEBHOOK_ENDPOINT={}\nS3_AUDIT_WEBHOOK_AUTH_TOKEN_FILE={}\n",
+        hook.url(),
+        token.display()
+    );
+    place.write(&settings);
+    let mut agent = place.start(&[]);
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_nth_log(2, "waiting for it");
+    place.write(&format!(
+        "{settings}S3_AUDIT_WEBHOOK_REDACT_FIELD=a\nS3_AUDIT_WEBHOOK_BATCH_EVENTS=7\n"
+    ));
+    agent.wait_for_log("; rules: redact a");
+    agent.wait_for_log("S3_AUDIT_WEBHOOK_BATCH_EVENTS has changed; restart the agent");
+    feed(&mut agent, &["{\"a\":\"1\",\"b\":\"1\"}".into()]);
+    fs::write(&token, TOKEN).unwrap();
+    hook.wait_for_events(1);
+
+    fs::remove_file(&token).unwrap();
+    agent.wait_for_log("keeping the previous webhook");
+    agent.signal(libc::SIGHUP);
+    agent.wait_for_nth_log(2, "keeping the previous webhook");
+    place.write(&format!("{settings}S3_AUDIT_WEBHOOK_REDACT_FIELD=b\n"));
+    agent.wait_for_log("; rules: redact b");
+    agent.wait_for_nth_log(3, "keeping the previous webhook");
+    feed(&mut agent, &["{\"a\":\"2\",\"b\":\"2\"}".into()]);
+    hook.wait_for_events(2);
+    fs::write(&token, TOKEN).unwrap();
+    agent.wait_for_log("the settings are valid again");
+    let masked = ["{\"a\":\"*\",\"b\":\"1\"}", "{\"a\":\"2\",\"b\":\"*\"}"];
+    finish(agent, &hook, &masked.map(Into::into));
+}

@@ -77,8 +77,6 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
     for (number, (text, what)) in wrong.iter().enumerate() {
         place.write(text);
         tell(&mut agent, what);
-        // Looking again tells nothing new.
-        agent.signal(libc::SIGHUP);
         place.write(&right);
         agent.signal(libc::SIGHUP);
         agent.wait_for_nth_log(number + 1, "the settings are valid again");

@@ -189,11 +189,12 @@ macro_rules! agent_messages {
         /// **Fix:** put the file there; it is used within seconds.
         WebhookAwaited { error: String } = "webhook_awaited" Warn
             "webhook unavailable: {error}; waiting for it";
-        /// The running agent keeps its settings, but it would not start with these. `show` says so until they are corrected;
-        /// the metric `settings_rejected_timestamp_seconds` says since when.
-        /// **Fix:** correct the line that the message names.
-        SettingsInvalid { error: String } = "settings_invalid" Error
-            "{error}; keeping the previous settings";
+        /// The running agent keeps its `settings`, but it would not start with these; or it keeps its `webhook` until a file
+        /// that the settings name can be used, and applies the [rules](rules.md) already. `show` says so until that is
+        /// corrected; the metric `settings_rejected_timestamp_seconds` says since when.
+        /// **Fix:** correct the line or the file that the message names.
+        SettingsInvalid { error: String, kept: &'static str } = "settings_invalid" Error
+            "{error}; keeping the previous {kept}";
         /// SIGHUP was received, and the settings are the same.
         SettingsUnchanged {} = "settings_unchanged" Info
             "settings read again: nothing changed";

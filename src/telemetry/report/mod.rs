@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::counted::Kind;
+pub use self::state::{Kept, Refused};
 use self::state::{Now, State};
 use crate::telemetry::counters::{Balance, Reason, Refusal};
 use crate::telemetry::expiry::Expiries;
@@ -364,9 +365,9 @@ impl Report {
         self.update(|state, now| state.status_file_restored(now));
     }
 
-    /// The settings are in effect; or, with an error, the previous ones, since the new ones can't be used.
-    pub fn settings(&self, error: Option<String>) {
-        self.update(|state, now| state.settings(error, now));
+    /// The settings are in effect, or they were refused. What was logged already is logged again for who asks.
+    pub fn settings(&self, refused: Option<Refused>, is_asked: bool) {
+        self.update(|state, now| state.settings(refused, is_asked, now));
     }
 
     /// Whether events are sent anywhere.

@@ -23,6 +23,34 @@ pub(super) struct Now {
     pub(super) time: SystemTime,
 }
 
+/// Why settings can't be used, at least for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong.
+    pub error: String,
+    /// What remains as it was.
+    pub kept: Kept,
+}
+
+/// What a running agent keeps of its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All of them.
+    Settings,
+    /// Those of the webhook: the others are in effect.
+    Webhook,
+}
+
+impl Kept {
+    /// For the log.
+    fn name(self) -> &'static str {
+        match self {
+            Kept::Settings => "settings",
+            Kept::Webhook => "webhook",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) interval: Duration,
@@ -154,9 +182,14 @@ impl State {
         })
     }
 
-    pub(super) fn settings(&mut self, error: Option<String>, now: Now) -> Option<Message> {
+    pub(super) fn settings(
+        &mut self,
+        refused: Option<Refused>,
+        is_asked: bool,
+        now: Now,
+    ) -> Option<Message> {
         let previous = self.known.settings_rejected.take();
-        let Some(error) = error else {
+        let Some(Refused { error, kept }) = refused else {
             return previous.map(|_| Message::SettingsValid {});
         };
         let is_new = previous.as_ref().is_none_or(|outage| outage.error != error);
@@ -164,7 +197,8 @@ impl State {
             since: previous.map_or(now.instant, |outage| outage.since),
             error: error.clone(),
         });
-        is_new.then_some(Message::SettingsInvalid { error })
+        let kept = kept.name();
+        (is_new || is_asked).then_some(Message::SettingsInvalid { error, kept })
     }
 
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {

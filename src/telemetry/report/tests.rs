@@ -36,6 +36,13 @@ impl Story {
     }
 }
 
+fn refused(error: &str) -> Option<Refused> {
+    Some(Refused {
+        error: error.into(),
+        kept: Kept::Settings,
+    })
+}
+
 fn texts(messages: impl IntoIterator<Item = Message>) -> Vec<String> {
     messages.into_iter().map(|message| message.text()).collect()
 }
@@ -329,8 +336,8 @@ fn what_fails_and_works_again_has_a_line_for_each() {
         ),
         (
             [
-                state.settings(Some("line 3".into()), begin),
-                state.settings(None, end),
+                state.settings(refused("line 3"), false, begin),
+                state.settings(None, false, end),
             ],
             "line 3; keeping the previous settings",
             "the settings are valid again",
@@ -338,9 +345,14 @@ fn what_fails_and_works_again_has_a_line_for_each() {
     ] {
         assert_eq!(texts(messages.into_iter().flatten()), [failed, restored]);
     }
-    assert!(state.settings(None, end).is_none());
-    for (error, is_logged) in [("line 3", true), ("line 3", false), ("line 4", true)] {
-        let message = state.settings(Some(error.into()), begin);
+    assert!(state.settings(None, true, end).is_none());
+    for (error, is_asked, is_logged) in [
+        ("line 3", false, true),
+        ("line 3", false, false),
+        ("line 3", true, true),
+        ("line 4", false, true),
+    ] {
+        let message = state.settings(refused(error), is_asked, begin);
         assert_eq!(message.is_some(), is_logged, "{error}");
     }
 }

@@ -53,10 +53,10 @@ fn a_report_says_where_events_go_and_what_the_webhook_does() {
     assert_eq!(outage.unwrap(), "refused; fix: start it");
     report.delivery_restored();
     assert_eq!(report.webhook_outage(), None);
-    report.settings(Some("line 3".into()));
+    report.settings(super::refused("line 3"), false);
     let rejected = |report: &Report| report.snapshot().settings_rejected.is_some();
     assert!(rejected(&report));
-    report.settings(None);
+    report.settings(None, false);
     assert!(!rejected(&report));
     report.filters(&["a=1".into(), "b=1".into()]);
     assert_eq!(report.balance().filtered.len(), 2);
