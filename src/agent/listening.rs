@@ -67,17 +67,6 @@ pub(super) fn open(
     })
 }
 
-/// The files that listeners need, and the options that name them.
-pub(super) fn files(options: &RunOptions) -> [(Opt, &Option<PathBuf>); 5] {
-    [
-        (Opt::ListenTokenFile, &options.listen_token_file),
-        (Opt::StatusTokenFile, &options.status_token_file),
-        (Opt::ListenCert, &options.listen_cert),
-        (Opt::ListenKey, &options.listen_key),
-        (Opt::ListenClientCa, &options.listen_client_ca),
-    ]
-}
-
 fn open_tokens(
     path: Option<&PathBuf>,
     option: Opt,

@@ -176,15 +176,6 @@ fn check_reject_file(
     let Some(path) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
-    let listeners = listening::files(options).into_iter();
-    let listeners = listeners.filter_map(|(_, file)| file.clone());
-    let named = options.webhook.files().chain(listeners);
-    let mut named = named.chain([provenance.file.path.clone()]);
-    if named.any(|named| reject_file::is_written(path, &named)) {
-        let path = path.display();
-        let what = format!("{path} is for settings, or is named in them; fix: name another file");
-        return Err(provenance.error(Opt::RejectFile, what).into());
-    }
     can_write(path).map_err(|error| {
         let path = path.display();
         let what = format!("{path}: {error}; fix: name a file that can be written to");
@@ -217,13 +208,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
     check_options(options, provenance)?;
     log::filters().map_err(of_log)?;
     let destination = open_destination(options, provenance, &ShutdownSignal::new()?)?;
-    check_reject_file(options, provenance, reject_file::check)?;
-    let listening = listening::open(options, provenance)?;
-    for spec in &options.sources {
-        source::check(spec, &listening.http, &options.exclude_files)
-            .map_err(|error| of_source(error, spec, provenance))?;
-    }
-    spooling::check(options, provenance)?;
+    let listening = check_opening(options, provenance)?;
     let mut warnings = effect::warnings(options, provenance);
     warnings.extend(options.sources.iter().filter_map(source::doubt));
     warnings.extend(destination.warnings);
@@ -238,7 +223,7 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         checked.warnings.push(NO_SOURCE.into());
     }
     // The sources themselves name these in the log.
-    for (option, path) in listening::files(options) {
+    for (option, path) in options.listen_files() {
         let Some(path) = path else { continue };
         if let Err(error) = small_file::read(path) {
             let what = format!("{} {}", path.display(), small_file::unreadable(&error));
@@ -247,6 +232,24 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Checked, C
         }
     }
     Ok(checked)
+}
+
+/// Checks what only a start uses: files of rejected events, listeners, sources and the spool. Opens none of them.
+///
+/// # Errors
+/// As of [`check`].
+pub(super) fn check_opening(
+    options: &RunOptions,
+    provenance: &Provenance,
+) -> Result<Listening, CommandError> {
+    check_reject_file(options, provenance, reject_file::check)?;
+    let listening = listening::open(options, provenance)?;
+    for spec in &options.sources {
+        source::check(spec, &listening.http, &options.exclude_files)
+            .map_err(|error| of_source(error, spec, provenance))?;
+    }
+    spooling::check(options, provenance)?;
+    Ok(listening)
 }
 
 /// What the user wrote, and why it is wrong.

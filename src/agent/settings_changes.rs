@@ -52,6 +52,11 @@ impl Changes {
         !changed(&self.values, &values(provenance), part).is_empty()
     }
 
+    /// Whether only the next start would use some of these values.
+    pub(super) fn needs_restart(&self, provenance: &Provenance) -> bool {
+        !changed(&self.started, &values(provenance), Part::Start).is_empty()
+    }
+
     /// Takes over the options of this part. Names those that have changed.
     pub(super) fn take(&mut self, part: Part, provenance: &Provenance) -> Vec<String> {
         let changed = self.replace(part, provenance);

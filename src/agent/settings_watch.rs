@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::agent::destination::{self, Destination};
+use crate::agent::open;
 use crate::agent::settings_changes::{Changes, Part};
 use crate::agent::settings_files::{self, Contents, contents};
 use crate::config::effect;
+use crate::config::error::{CommandError, UsageError};
 use crate::config::invocation::{Invocation, first_line};
 use crate::config::opt::Opt;
 use crate::config::options::{Command, RunOptions};
@@ -219,6 +221,14 @@ impl SettingsWatcher {
         self.attempted.clone_from(&found);
         self.polled.clone_from(&found);
         self.warn(effect::warnings(&options, &provenance));
+        let starts = match self.changes.needs_restart(&provenance) {
+            true => open::check_opening(&options, &provenance).map(drop),
+            // This agent has started with them.
+            false => Ok(()),
+        };
+        if let Err(CommandError::Usage(UsageError(error))) = starts {
+            return Err(whole(error));
+        }
         let destination = self.destination(&options, &provenance, &rules);
         if found != contents(&options) {
             return Ok(false);
@@ -231,6 +241,9 @@ impl SettingsWatcher {
         self.had_file = file.settings.is_ok();
         let restarts = self.changes.restarts(&provenance);
         restarts.iter().for_each(Message::log);
+        if let (Err(CommandError::Failed(error)), false) = (starts, restarts.is_empty()) {
+            Message::RestartWouldFail { error }.log();
+        }
         let changed_rules = self.changes.take(Part::Rules, &provenance);
         if !changed_rules.is_empty() {
             self.change_rules(rules, &changed_rules);

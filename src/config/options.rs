@@ -322,6 +322,19 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     }
 }
 
+impl RunOptions {
+    /// The files that listeners need, and the options that name them.
+    pub fn listen_files(&self) -> [(Opt, &Option<PathBuf>); 5] {
+        [
+            (Opt::ListenTokenFile, &self.listen_token_file),
+            (Opt::StatusTokenFile, &self.status_token_file),
+            (Opt::ListenCert, &self.listen_cert),
+            (Opt::ListenKey, &self.listen_key),
+            (Opt::ListenClientCa, &self.listen_client_ca),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 //! start, a running agent keeps its settings, and `enable` and `disable` leave the settings file as it was.
 
 use std::fs;
+use std::path::Path;
 
 use crate::config::error::UsageError;
 use crate::config::limits;
@@ -37,12 +38,14 @@ pub fn check(options: &RunOptions, provenance: &Provenance) -> Result<Rules, Usa
 pub fn check_file(options: &RunOptions, provenance: &Provenance) -> Result<Rules, UsageError> {
     limits::check(options, provenance)?;
     distinct(options, provenance)?;
-    check_reject_file(options).map_err(|what| provenance.error(Opt::RejectFile, what))?;
+    check_reject_file(options, &provenance.file.path)
+        .map_err(|what| provenance.error(Opt::RejectFile, what))?;
     options.rules.rules(provenance)
 }
 
-/// Checks that `--reject-file` is a file, and one that no source reads: each of its events would be rejected again.
-fn check_reject_file(options: &RunOptions) -> Result<(), String> {
+/// Checks that `--reject-file` is a file, none that settings are in, and one that no source reads: each of its events
+/// would be rejected again.
+fn check_reject_file(options: &RunOptions, settings: &Path) -> Result<(), String> {
     let Some(file) = options.reject_file.as_ref().filter(|_| !options.dry_run) else {
         return Ok(());
     };
@@ -50,6 +53,15 @@ fn check_reject_file(options: &RunOptions) -> Result<(), String> {
     if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
         return Err(format!(
             "{path} is not a regular file; fix: name a file that can be written to"
+        ));
+    }
+    let listeners = options.listen_files().into_iter();
+    let listeners = listeners.filter_map(|(_, file)| file.clone());
+    let named = options.webhook.files().chain(listeners);
+    let mut named = named.chain([settings.into()]);
+    if named.any(|named| reject_file::is_written(file, &named)) {
+        return Err(format!(
+            "{path} is for settings, or is named in them; fix: name another file"
         ));
     }
     // It may be a link.

@@ -62,6 +62,31 @@ fn a_wrong_file_changes_nothing_and_is_told_once_with_its_line() {
             format!("{right}S3_AUDIT_WEBHOOK_REJECT_FILE=/\n"),
             ":3: S3_AUDIT_WEBHOOK_REJECT_FILE: / is not a regular file",
         ),
+        (
+            format!(
+                "{right}S3_AUDIT_WEBHOOK_REJECT_FILE={}\n",
+                place.file().display()
+            ),
+            "webhook.env is for settings, or is named in them",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_SOURCE=http:0.0.0.0:9080\n"),
+            "others on the network could post forged events",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_SOURCE=https:127.0.0.1:9080\n"),
+            ":3: S3_AUDIT_WEBHOOK_SOURCE: https:127.0.0.1:9080: needs a certificate",
+        ),
+        (
+            format!(
+                "{right}S3_AUDIT_WEBHOOK_SOURCE=file:/x/a.log\nS3_AUDIT_WEBHOOK_EXCLUDE_FILES=*.log\n"
+            ),
+            "--exclude-files leaves it out",
+        ),
+        (
+            format!("{right}S3_AUDIT_WEBHOOK_SOURCE=unix:/{}\n", "a".repeat(200)),
+            "a socket's path has 107 bytes at most",
+        ),
     ];
     place.write(&right);
     let mut agent = place.start(&[]);
@@ -117,6 +142,49 @@ fn what_takes_a_restart_is_said_once_and_the_rest_taken_over() {
         2,
         "{log}"
     );
+}
+
+/// What is in a file may pass by itself, and is no reason to keep the rules from being applied.
+#[test]
+fn a_restart_that_would_fail_now_is_told() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let right = webhook(&hook.url(), TOKEN);
+    place.write(&right);
+    let agent = place.start(&[]);
+    let dir = place.0.path();
+    let [empty, spool] = ["empty", "spool"].map(|name| dir.join(name));
+    fs::write(&empty, "").unwrap();
+    fs::create_dir(&spool).unwrap();
+    fs::write(spool.join("mine"), "").unwrap();
+    let (empty, spool) = (empty.display(), spool.display());
+    for (number, (more, what)) in [
+        (
+            format!("LISTEN_TOKEN_FILE={empty}"),
+            "S3_AUDIT_WEBHOOK_LISTEN_TOKEN_FILE: ",
+        ),
+        (
+            format!("LISTEN_CERT={empty}"),
+            "S3_AUDIT_WEBHOOK_LISTEN_CERT: ",
+        ),
+        (
+            format!("SPOOL_DIR={spool}\nS3_AUDIT_WEBHOOK_SPOOL_BYTES=1GiB"),
+            "S3_AUDIT_WEBHOOK_SPOOL_DIR: ",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        place.write(&format!(
+            "{right}S3_AUDIT_WEBHOOK_{more}\nS3_AUDIT_WEBHOOK_REDACT_FIELD=a{number}\n"
+        ));
+        agent.signal(libc::SIGHUP);
+        let line = agent.wait_for_nth_log(number + 1, "WARN  a restart would fail now: ");
+        assert!(line.contains(what), "{line}");
+        agent.wait_for_log(&format!("; rules: redact a{number}"));
+    }
+    let (_, log) = end_input(agent);
+    assert_eq!(lines_of("ERROR", &log), [""; 0]);
 }
 
 /// What was never in effect needs no restart when it goes.

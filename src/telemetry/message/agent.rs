@@ -202,6 +202,10 @@ macro_rules! agent_messages {
         /// **Fix:** `systemctl restart s3-audit-webhook`
         SettingNeedsRestart { setting: String, what: &'static str } = "setting_needs_restart" Warn
             "{setting} {what}; restart the agent to apply it";
+        /// A setting that needs a restart has changed, and an agent would not start with what it names, at least now.
+        /// **Fix:** correct that before the restart.
+        RestartWouldFail { error: String } = "restart_would_fail" Warn
+            "a restart would fail now: {error}";
         /// The settings file was named, but is not there: its name is wrong, or `enable` has not made it yet. A running
         /// agent reads it as soon as it is there.
         SettingsAbsent { path: String } = "settings_absent" Info
