@@ -18,6 +18,7 @@ use crate::delivery::target::Targets;
 use crate::telemetry::message::Message;
 use crate::telemetry::snapshot::Forwarding;
 use crate::text::pem::Part;
+use crate::text::small_file;
 use crate::text::token::Token;
 use crate::webhook::client::Webhook;
 use crate::webhook::endpoint::{self, Endpoint};
@@ -234,6 +235,7 @@ fn client(
         Some(path) => (Opt::ClientKey, path),
         None => (Opt::ClientCert, certificate),
     };
+    small_file::check_name(path).map_err(|what| provenance.error(option, what))?;
     let client =
         tls::client(certificate, options.client_key.as_deref()).map_err(|(file, what)| {
             let (option, path) = match file {

@@ -14,6 +14,7 @@ use crate::source::tls::{TlsFile, TlsFiles, TlsServer};
 use crate::source::watched::{Watch, Watched};
 use crate::source::{ListenSettings, Spec};
 use crate::telemetry::message::Message;
+use crate::text::small_file;
 
 /// What was opened.
 pub(super) struct Listening {
@@ -30,11 +31,17 @@ pub(super) struct Listening {
 /// Reads the files.
 ///
 /// # Errors
-/// A file's content can't be used, which passes if it is just being written.
+/// A file's content can't be used, which passes if it is just being written; or a secret is given instead of its file.
 pub(super) fn open(
     options: &RunOptions,
     provenance: &Provenance,
 ) -> Result<Listening, CommandError> {
+    for (option, path) in options.listen_files() {
+        let has_secret = option != Opt::ListenClientCa;
+        if let Some(path) = path.as_ref().filter(|_| has_secret) {
+            small_file::check_name(path).map_err(|what| provenance.error(option, what))?;
+        }
+    }
     let token_file = options.listen_token_file.as_ref();
     let tokens = open_tokens(token_file, Opt::ListenTokenFile, provenance)?;
     let token_file = options.status_token_file.as_ref();

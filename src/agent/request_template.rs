@@ -200,10 +200,9 @@ fn signer(
     let Some(path) = &options.sign_key_file else {
         return Ok(None);
     };
-    let text = small_file::read_text(path).map_err(|error| small_file::unreadable(&error));
-    let signer = text.and_then(|text| Signer::parse(&text));
-    let signer = signer
-        .map_err(|what| provenance.error(Opt::SignKeyFile, format!("{} {what}", path.display())))?;
+    let signer = small_file::read_secret(path)
+        .and_then(|text| Signer::parse(&text).map_err(|what| format!("{} {what}", path.display())));
+    let signer = signer.map_err(|what| provenance.error(Opt::SignKeyFile, what))?;
     Ok(Some(Arc::new(signer)))
 }
 

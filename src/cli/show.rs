@@ -40,6 +40,7 @@ use crate::config::startable;
 use crate::state::agents::{self, Agent};
 use crate::sys::exit;
 use crate::telemetry::message::Message;
+use crate::text::small_file;
 use crate::text::token::Token;
 use crate::webhook::endpoint::{self, Endpoint};
 use crate::webhook::proxy::Proxy;
@@ -316,11 +317,7 @@ fn values(options: &RunOptions, provenance: &Provenance) -> Vec<Setting> {
                 origin,
             });
         };
-        let raw = || {
-            let values = provenance.raw(option);
-            let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
-            values.join(",")
-        };
+        let raw = || raw(option, provenance);
         let origin = origin(provenance, option);
         match option {
             Opt::Endpoint => {
@@ -355,6 +352,24 @@ fn values(options: &RunOptions, provenance: &Provenance) -> Vec<Setting> {
         }
     }
     values
+}
+
+/// An option's values as they were written, unless they may be a secret where its file's name belongs.
+fn raw(option: Opt, provenance: &Provenance) -> String {
+    let values = provenance.raw(option);
+    let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+    let text = values.join(",");
+    let has_secret = [
+        Opt::AuthTokenFile,
+        Opt::SignKeyFile,
+        Opt::ClientCert,
+        Opt::ClientKey,
+    ]
+    .contains(&option);
+    match has_secret && small_file::check_name(text.as_ref()).is_err() {
+        true => "…".into(),
+        false => text,
+    }
 }
 
 /// Where an option's value comes from; empty for a default.

@@ -42,6 +42,38 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
+/// Reads a text file that contains a secret.
+///
+/// # Errors
+/// Says what is wrong, naming the file; as for [`check_name`].
+pub fn read_secret(path: &Path) -> Result<String, String> {
+    check_name(path)?;
+    read_text(path).map_err(|error| format!("{} {}", path.display(), unreadable(&error)))
+}
+
+/// Checks that what should name a file with a secret is not the secret itself, which must not be shown: there is such a
+/// file, or one could be there later, since the name says in which directory.
+///
+/// # Errors
+/// Says so, without the name.
+pub fn check_name(path: &Path) -> Result<(), String> {
+    let is_path = path
+        .to_str()
+        .is_none_or(|text| text.starts_with(['/', '.', '~']));
+    let is_in_directory = || {
+        let directory = path.parent().filter(|parent| *parent != Path::new(""));
+        directory.is_some_and(Path::is_dir)
+    };
+    match is_path || path.symlink_metadata().is_ok() || is_in_directory() {
+        true => Ok(()),
+        false => Err(
+            "no file has this name, which is not shown, since it may be the secret itself; fix: give the path of the file \
+             that contains it, or ./NAME if that will be in this directory"
+                .into(),
+        ),
+    }
+}
+
 /// Why a file that somebody named can't be read, and what to do about that.
 pub fn unreadable(error: &Error) -> String {
     let fix = match error.kind() {
@@ -64,6 +96,29 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_instead_of_a_files_name_is_not_shown() {
+        for secret in [
+            "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0",
+            "B5A79AAD-D822-46CC-80D1-819F80D7BFB0",
+            "whsec_c2VjcmV0/c2VjcmV0+w==",
+            "Basic c2VjcmV0/x",
+            "s3cret",
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQ/wBQYDK2Vw\n",
+            &"s".repeat(300),
+        ] {
+            let error = read_secret(Path::new(secret)).unwrap_err();
+            assert!(error.starts_with("no file has this name"), "{error}");
+            assert!(!error.contains(secret), "{error}");
+        }
+        for path in ["/missing", "./missing", "../missing", "~/x", "src/missing"] {
+            let error = read_secret(Path::new(path)).unwrap_err();
+            let begin = format!("{path} can't be read: ");
+            assert!(error.starts_with(&begin), "{error}");
+        }
+        assert!(read_secret(Path::new("Cargo.toml")).is_ok());
+    }
 
     #[test]
     fn small_files_are_read_and_what_holds_up_a_reader_is_not() {

@@ -46,10 +46,8 @@ impl Token {
     /// # Errors
     /// Says what is wrong, naming the file.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        small_file::read_text(path)
-            .map_err(|error| small_file::unreadable(&error))
-            .and_then(|text| Token::parse(&text))
-            .map_err(|what| format!("{} {what}", path.display()))
+        let text = small_file::read_secret(path)?;
+        Token::parse(&text).map_err(|what| format!("{} {what}", path.display()))
     }
 
     /// The header's value. To be used only for the header, and for the settings file.

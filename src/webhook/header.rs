@@ -37,8 +37,7 @@ pub fn parse(text: &str) -> Result<Header, String> {
         None => (name, value),
         Some(path) => {
             place = format!("{name}: {}", path.display());
-            content = small_file::read_text(&path)
-                .map_err(|error| format!("{place} {}", small_file::unreadable(&error)))?;
+            content = small_file::read_secret(&path).map_err(|what| format!("{name}: {what}"))?;
             (&*place, content.trim())
         }
     };

@@ -94,6 +94,66 @@ fn no_message_and_no_help_shows_a_secret() {
     }
 }
 
+/// Where the name of its file belongs.
+#[test]
+fn a_secret_in_place_of_its_file_is_refused_unseen() {
+    let splunk = format!("Splunk {SECRET}");
+    let hook = format!("whsec_{SECRET}");
+    let header = format!("X: @{SECRET}");
+    let token = "--auth-token=none";
+    let http = "--source=http:127.0.0.1:0";
+    for args in [
+        &["--auth-token-file", &splunk][..],
+        &["--auth-token-file", SECRET],
+        &[token, "--sign-key-file", &hook],
+        &[token, "--header", &header],
+        &[token, "--client-cert", &hook],
+        &[token, "--client-cert=/x", "--client-key", &hook],
+        &[token, http, "--listen-token-file", SECRET],
+        &[token, http, "--listen-cert=/x", "--listen-key", SECRET],
+        &[
+            token,
+            "--status-listen=127.0.0.1:0",
+            "--status-token-file",
+            SECRET,
+        ],
+    ] {
+        // The webhook's options are also those of `test`.
+        let of_agent = args.iter().any(|arg| arg.contains("127.0.0.1"));
+        let commands = ["run", "check", "test"];
+        for command in &commands[..if of_agent { 2 } else { 3 }] {
+            let endpoint = ["--endpoint", "https://127.0.0.1:9/"];
+            let (code, stdout, log) = run(&[&[*command], &endpoint[..], args].concat(), &[]);
+            assert_eq!(code, Some(2), "{command} {args:?}: {log}");
+            assert!(log.contains("no file has this name"), "{command}: {log}");
+            assert!(
+                !(stdout + &log).contains(SECRET),
+                "{command} {args:?}: {log}"
+            );
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("webhook.env");
+    let text = format!("ENDPOINT=https://h/\nAUTH_TOKEN_FILE={splunk}\nSIGN_KEY_FILE={hook}\n");
+    let lines = text
+        .lines()
+        .map(|line| format!("S3_AUDIT_WEBHOOK_{line}\n"));
+    fs::write(&file, lines.collect::<String>()).unwrap();
+    let state = dir.path().to_str().unwrap();
+    for more in [&[][..], &["--json"]] {
+        let args = [
+            "show",
+            "--config",
+            file.to_str().unwrap(),
+            "--state-dir",
+            state,
+        ];
+        let (_, stdout, log) = run(&[&args[..], more].concat(), &[]);
+        assert!(stdout.contains("https://h/"), "{stdout}{log}");
+        assert!(!(stdout + &log).contains(SECRET), "{log}");
+    }
+}
+
 #[test]
 fn help_and_version_go_to_standard_output() {
     let (_, short, _) = run(&["run", "-h"], &[]);
