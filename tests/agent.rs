@@ -26,6 +26,7 @@ mod homepage;
 mod http_attacks;
 mod hung_mount;
 mod large_bodies;
+mod last_events;
 mod memory_limit;
 mod notify;
 mod options;

@@ -1,5 +1,6 @@
 //! `run`: the agent. Opens everything, starts the threads, supervises them, and stops in order.
 
+mod bounds;
 mod checkpoints;
 pub mod destination;
 mod listening;

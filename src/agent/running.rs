@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::bounds::{LAST_WRITES_AT_ONCE, STOP_MARGIN};
 use super::memory::Memory;
-use super::supervise::{Action, Event, LAST_WRITES_AT_ONCE, Supervisor};
+use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
 use crate::buffer::queue::{Producer, QueueStats};
 use crate::buffer::spool;
@@ -21,9 +22,6 @@ use crate::telemetry::message::{BufferedEvents, Message};
 use crate::telemetry::watchdog::Watchdog;
 use crate::telemetry::{Report, log};
 use crate::text::quantity::HumanDuration;
-
-/// systemd is told that stopping may take this much longer than `--shutdown-timeout`.
-const STOP_MARGIN: Duration = Duration::from_secs(2);
 
 /// What the main thread has while the others work.
 pub(super) struct Agent {

@@ -296,6 +296,9 @@ impl Start<'_> {
                 _ => producer,
             };
             let report = Arc::clone(&self.report);
+            // Clients of `http:` wait for an answer.
+            let is_kept = source.is_lasting() || matches!(spec, Spec::Http(_) | Spec::Https(_));
+            report.source_reads(place, !is_kept);
             let spool = spool.filter(|_| !source.is_lasting());
             let spool = spool.map(|spool| spool.appender(place));
             let rules = self.rules.clone();
@@ -304,7 +307,11 @@ impl Start<'_> {
             output.batch_age = options.batch_age;
             let shutdown = self.shutdown.clone();
             let name = format!("src-{}", spec.kind());
-            self.spawn_source(&name, move || source.run(output, &shutdown))?;
+            let report = Arc::clone(&self.report);
+            self.spawn_source(&name, move || {
+                source.run(output, &shutdown);
+                report.source_reads(place, false);
+            })?;
         }
         Ok(())
     }

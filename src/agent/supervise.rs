@@ -4,16 +4,7 @@
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-/// How long threads may take to end once the request in flight was aborted.
-const ABORT_WAIT: Duration = Duration::from_millis(400);
-/// The end comes within this time after `--shutdown-timeout`.
-const OVERTIME: Duration = Duration::from_millis(900);
-/// How long checkpoints, status file and log may take to be written for the last time, if `--shutdown-timeout` does not
-/// end before. A disk may well take a second for one of them, and the balance in the log comes last.
-const LAST_WRITES: Duration = Duration::from_secs(5);
-/// The same two after a second signal.
-const ABORT_WAIT_AT_ONCE: Duration = Duration::from_millis(100);
-pub(super) const LAST_WRITES_AT_ONCE: Duration = Duration::from_millis(200);
+use super::bounds::{AT_ONCE, LAST_WRITES, LAST_WRITES_AT_ONCE, OVERTIME, SENDERS, SOURCES};
 
 /// The same signal within this time is no second request: `timeout` and shells signal a process, and then its group.
 const REPEAT: Duration = Duration::from_millis(500);
@@ -69,9 +60,10 @@ enum Phase {
     Draining {
         until: Instant,
     },
-    /// Threads were told to end at once.
+    /// Threads were told to end at once: how long they are waited for while a source runs, and then for senders.
     Aborting {
-        until: Instant,
+        sources: Instant,
+        senders: Instant,
     },
     /// Nothing more is waited for.
     Over,
@@ -109,9 +101,18 @@ impl Supervisor {
 
     /// When [`tick`](Self::tick) has something to do.
     pub(super) fn wake(&self) -> Instant {
-        match self.phase {
-            Phase::Draining { until } | Phase::Aborting { until } => until.min(self.next_report),
+        self.next_report.min(match self.phase {
+            Phase::Draining { until } => until,
+            Phase::Aborting { sources, senders } => self.patience(sources, senders),
             Phase::Running | Phase::Over => self.next_report,
+        })
+    }
+
+    /// Senders can be left behind, as all that they have is counted. What a source has read and not yet counted is not.
+    fn patience(&self, sources: Instant, senders: Instant) -> Instant {
+        match self.sources {
+            0 => senders,
+            _ => sources,
         }
     }
 
@@ -150,9 +151,11 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Draining { until } if now >= until => {
-                actions.push(self.abort(now));
+                actions.push(self.abort(now, SENDERS));
             }
-            Phase::Aborting { until } if now >= until => self.phase = Phase::Over,
+            Phase::Aborting { sources, senders } if now >= self.patience(sources, senders) => {
+                self.phase = Phase::Over;
+            }
             _ => {}
         }
         actions
@@ -169,18 +172,19 @@ impl Supervisor {
                 self.phase = Phase::Draining { until };
                 actions.push(Action::Drain);
             }
-            (Event::Signal, Phase::Aborting { until }) if self.deadline.is_none() => {
-                self.deadline = Some(until);
+            (Event::Signal, Phase::Aborting { sources, .. }) if self.deadline.is_none() => {
+                self.deadline = Some(sources);
             }
             (Event::Signal, phase) => {
                 self.is_at_once = true;
                 actions.push(Action::StopAtOnce);
-                let mut until = now + ABORT_WAIT_AT_ONCE;
-                match phase {
-                    Phase::Aborting { until: earlier } => until = until.min(earlier),
-                    _ => actions.push(Action::Abort),
+                let soon = now + AT_ONCE;
+                if let Phase::Aborting { sources, senders } = phase {
+                    let (sources, senders) = (sources.min(soon), senders.min(soon));
+                    self.phase = Phase::Aborting { sources, senders };
+                } else {
+                    actions.push(self.abort(now, AT_ONCE));
                 }
-                self.phase = Phase::Aborting { until };
             }
             (Event::SourceEnded, _) => {
                 self.sources = self.sources.saturating_sub(1);
@@ -192,7 +196,7 @@ impl Supervisor {
                 self.has_sender = false;
                 // Nothing takes what the sources still have: it is counted when they end.
                 if self.sources > 0 && !matches!(phase, Phase::Aborting { .. }) {
-                    actions.push(self.abort(now));
+                    actions.push(self.abort(now, SENDERS));
                 }
             }
         }
@@ -202,9 +206,10 @@ impl Supervisor {
         actions
     }
 
-    fn abort(&mut self, now: Instant) -> Action {
+    fn abort(&mut self, now: Instant, senders: Duration) -> Action {
         self.phase = Phase::Aborting {
-            until: now + ABORT_WAIT,
+            sources: now + SOURCES,
+            senders: now + senders,
         };
         Action::Abort
     }
@@ -226,7 +231,7 @@ mod tests {
     fn every_way_to_the_end() {
         use Action::*;
         use Event::*;
-        let cases: [(&str, Script, bool); 8] = [
+        let cases: [(&str, Script, bool); 10] = [
             (
                 "the sources end",
                 &[
@@ -270,12 +275,35 @@ mod tests {
                 true,
             ),
             (
-                "threads that are stuck",
+                "a source that is stuck",
                 &[
                     (1.0, Some(Signal), &[Drain]),
                     (6.0, None, &[Abort]),
-                    (6.3, None, &[]),
+                    (6.1, Some(SendersEnded), &[]),
+                    (6.9, Some(SourceEnded), &[]),
+                    (7.0, None, &[]),
+                ],
+                true,
+            ),
+            (
+                "a sender that is stuck",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (1.1, Some(SourceEnded), &[]),
+                    (1.2, Some(SourceEnded), &[CloseQueue]),
+                    (6.0, None, &[Abort]),
                     (6.4, None, &[]),
+                ],
+                true,
+            ),
+            (
+                "sources that end after a stuck sender was given up",
+                &[
+                    (1.0, Some(Signal), &[Drain]),
+                    (6.0, None, &[Abort]),
+                    (6.1, Some(SourceEnded), &[]),
+                    (6.5, Some(SourceEnded), &[CloseQueue]),
+                    (6.5, None, &[]),
                 ],
                 true,
             ),
@@ -285,7 +313,8 @@ mod tests {
                     (1.0, Some(Signal), &[Drain]),
                     (1.5, Some(Signal), &[StopAtOnce, Abort]),
                     (1.55, Some(SourceEnded), &[]),
-                    (1.6, None, &[]),
+                    (1.7, Some(SourceEnded), &[CloseQueue]),
+                    (1.7, None, &[]),
                 ],
                 true,
             ),
@@ -295,7 +324,7 @@ mod tests {
                     (1.0, Some(Signal), &[Drain]),
                     (6.0, None, &[Abort]),
                     (6.35, Some(Signal), &[StopAtOnce]),
-                    (6.4, None, &[]),
+                    (6.5, None, &[]),
                 ],
                 true,
             ),
@@ -383,7 +412,7 @@ mod tests {
                 aborts += count(supervisor.tick(now));
             }
             prop_assert!(aborts <= 1);
-            prop_assert!(now <= begin + TIMEOUT + ABORT_WAIT);
+            prop_assert!(now <= begin + TIMEOUT + SOURCES);
             prop_assert!(supervisor.end_by(now) <= begin + TIMEOUT + OVERTIME);
         }
     }

@@ -25,6 +25,7 @@ pub use listen::ListenSettings;
 pub use output::{Broken, SourceOutput};
 pub use reader::Source;
 pub use spec::{FileStart, HecInput, OpenError, Spec, WhenFull};
+pub use stream::LAST_READS;
 
 use std::path::Path;
 use std::time::Duration;

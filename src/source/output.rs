@@ -389,6 +389,16 @@ impl SourceOutput {
         self.report.source_up(self.source, false);
     }
 
+    /// The agent ends, and the stream's writer may have written more than was read.
+    pub fn cut_off(&self) {
+        self.report.source_cut_off(self.source);
+    }
+
+    /// Whether events are kept that are taken from here on.
+    pub fn is_open(&self) -> bool {
+        self.producer.is_open()
+    }
+
     /// Bytes of the stream are lost that are not counted as events.
     pub fn lost_bytes(&self, bytes: u64, reason: &str) {
         self.report.source_lost_bytes(self.source, bytes, reason);

@@ -9,6 +9,7 @@ use super::output::SourceOutput;
 use super::reader::Source;
 use super::spec::OpenError;
 use super::stream;
+use crate::sys::descriptors;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 
@@ -58,11 +59,19 @@ impl Source for Stdin {
         self.is_file
     }
 
-    fn run(mut self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
+    fn run(self: Box<Self>, mut output: SourceOutput, stop: &ShutdownSignal) {
+        let Stdin { mut input, is_file } = *self;
         let mut framer = output.framer();
-        let lasting = self.is_file;
-        match stream::read(&mut self.input, &mut framer, &mut output, stop, lasting) {
-            Ok(stream::End::Stopped) => output.take_cut_off(&mut framer),
+        match stream::read(&mut input, &mut framer, &mut output, stop, is_file) {
+            Ok(stream::End::Stopped { is_all }) => {
+                drop(input);
+                // From now on writes to a pipe fail: nobody would read what is written while the rest is sent.
+                descriptors::leave_stdin();
+                if !is_all {
+                    output.cut_off();
+                }
+                output.take_cut_off(&mut framer);
+            }
             Ok(stream::End::Closed) => output.take_last(&mut framer),
             Err(error) => {
                 let error = error.to_string();

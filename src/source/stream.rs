@@ -10,8 +10,10 @@ use crate::framer::Framer;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::shutdown::ShutdownSignal;
 
-/// How long a stop waits for what a live stream's writer has already written.
-pub(super) const LAST_READS: Duration = Duration::from_millis(500);
+/// How long a stop waits until a live stream's writer pauses.
+pub const LAST_READS: Duration = Duration::from_millis(500);
+/// Reads after that, or once nothing is kept any more: they take what a pipe holds, even a large one.
+const LATE_READS: usize = 16;
 
 /// Time between two looks at whether forwarding was enabled.
 const DISABLED: Duration = Duration::from_millis(200);
@@ -29,8 +31,8 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 pub(super) enum End {
     /// The stream's writer has closed it.
     Closed,
-    /// The agent stops.
-    Stopped,
+    /// The agent stops. `is_all`: what was written was read.
+    Stopped { is_all: bool },
 }
 
 /// Reads until the stream ends or the agent stops; then also what was already written, unless the stream is `lasting`.
@@ -61,10 +63,8 @@ pub(super) fn read<S: Read + AsFd>(
             continue;
         }
         if fds[1].is_ready() {
-            if !lasting {
-                read_written(stream, framer, output)?;
-            }
-            return Ok(End::Stopped);
+            let is_all = lasting || read_written(stream, framer, output)?;
+            return Ok(End::Stopped { is_all });
         }
         match read_once(stream, framer, output)? {
             0 => return Ok(End::Closed),
@@ -73,21 +73,28 @@ pub(super) fn read<S: Read + AsFd>(
     }
 }
 
-/// What the writer considers sent would be lost without a trace: read it before closing.
+/// Whether a stop has waited long enough for what is written since then.
+pub(super) fn is_late(since: Instant, output: &SourceOutput) -> bool {
+    since.elapsed() >= LAST_READS || !output.is_open()
+}
+
+/// What the writer considers sent would be lost without a trace: read it before closing. False if there may be more.
 fn read_written<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
     output: &mut SourceOutput,
-) -> io::Result<()> {
-    let deadline = Instant::now() + LAST_READS;
-    while Instant::now() < deadline {
+) -> io::Result<bool> {
+    let since = Instant::now();
+    let mut late_reads = 0;
+    while late_reads < LATE_READS {
         let mut fds = [PollFd::new(stream.as_fd())];
         poll(&mut fds, Some(Duration::ZERO))?;
         if !fds[0].is_ready() || read_once(stream, framer, output)? == 0 {
-            break;
+            return Ok(true);
         }
+        late_reads += usize::from(is_late(since, output));
     }
-    Ok(())
+    Ok(false)
 }
 
 /// One read, and its frames. 0 at the stream's end.

@@ -67,7 +67,7 @@ impl Source for Reader {
                     let mut framer = output.framer();
                     let mut connection = Connection::new(stream);
                     let end = stream::read(&mut connection, &mut framer, &mut output, stop, false);
-                    if matches!(end, Ok(stream::End::Stopped)) {
+                    if matches!(end, Ok(stream::End::Stopped { .. })) {
                         connection.close(&mut framer, &mut output);
                         return;
                     }

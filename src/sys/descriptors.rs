@@ -17,6 +17,16 @@ pub fn are_scarce(any: &impl AsFd) -> bool {
     }
 }
 
+/// Closes standard input. An empty pipe takes its number, which no other file should get.
+pub fn leave_stdin() {
+    if let Ok((empty, _)) = io::pipe() {
+        // SAFETY: the call takes two numbers, both of open descriptors. If it fails, standard input stays.
+        unsafe {
+            libc::dup2(empty.as_raw_fd(), libc::STDIN_FILENO);
+        }
+    }
+}
+
 /// How many files a source may keep open, so that enough descriptors are left for everything else.
 pub fn for_files() -> usize {
     let limit = limit().unwrap_or(1024);

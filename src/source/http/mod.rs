@@ -48,7 +48,7 @@ use crate::sys::tcp;
 use crate::telemetry::counters::Refusal;
 
 /// How long accepting rests when the agent is out of descriptors or threads.
-const REST: Duration = Duration::from_millis(100);
+pub const REST: Duration = Duration::from_millis(100);
 /// Max requests at a time, if nothing else is set; and inside TLS, which has buffers for each, max connections.
 const BUSY: usize = 256;
 /// Memory for bodies is enough for this many of the largest size,

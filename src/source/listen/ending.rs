@@ -8,20 +8,21 @@ use super::{Connection, End, Protocol, Server, TURN};
 use crate::source::output::SourceOutput;
 use crate::telemetry::counters::Refusal;
 
-/// Reads at most of a connection that waited for room, before it is closed. Its client may go on sending.
+/// Reads at most of a connection before it is closed, if its client may go on sending.
 const LAST_READS: usize = 8 * TURN;
 
 impl<P: Protocol> Connection<P> {
-    /// Reads what has come, which its client may not have any longer, and does not wait for room.
-    fn read_last(&mut self, output: &mut SourceOutput, reads: usize) {
+    /// Reads what has come, which its client may not have any longer, and does not wait for room. True if that was all.
+    fn read_last(&mut self, output: &mut SourceOutput, reads: usize) -> bool {
         for _ in 0..reads {
             if self.protocol.waits_for_room() {
                 self.protocol.stop_waiting(output);
             }
             if !matches!(self.protocol.read(&mut *self.stream, output), Ok(1..)) {
-                return;
+                return true;
             }
         }
+        false
     }
 }
 
@@ -57,15 +58,21 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             while let Ok((stream, peer)) = self.socket.accept() {
                 self.admit(stream, peer);
             }
+        } else {
+            self.accept_all();
         }
         let mut connections: Vec<_> = self.connections.into_iter().collect();
         connections.sort_unstable_by_key(|(id, _)| *id);
-        for (_, mut connection) in connections {
+        // All of them before any is read: otherwise the last ones could go on for as long as that takes.
+        let reads = connections.iter().map(|(_, connection)| {
             let stream = SockRef::from(&connection.stream);
-            if can_refuse && stream.shutdown(Shutdown::Read).is_ok() {
-                connection.read_last(&mut self.output, usize::MAX);
-            } else if connection.protocol.waits_for_room() {
-                connection.read_last(&mut self.output, LAST_READS);
+            let is_refused = can_refuse && stream.shutdown(Shutdown::Read).is_ok();
+            if is_refused { usize::MAX } else { LAST_READS }
+        });
+        let reads: Vec<_> = reads.collect();
+        for ((_, mut connection), reads) in connections.into_iter().zip(reads) {
+            if !connection.read_last(&mut self.output, reads) {
+                self.output.cut_off();
             }
             connection.protocol.end(End::Shutdown, &mut self.output);
         }

@@ -94,15 +94,6 @@ fn watch(socket: &ListeningSocket, stop: &ShutdownSignal) -> io::Result<Epoll> {
     Ok(epoll)
 }
 
-/// Whether a stop has waited long enough for what clients have written.
-fn is_late(stop: &ShutdownSignal, deadline: &mut Option<Instant>) -> bool {
-    if !stop.is_triggered() {
-        return false;
-    }
-    let now = Instant::now();
-    now >= *deadline.get_or_insert(now + stream::LAST_READS)
-}
-
 struct Connection<P> {
     stream: Box<dyn Stream>,
     peer: Option<IpAddr>,
@@ -149,12 +140,12 @@ struct Server<'a, P, F> {
 impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     fn run(mut self, stop: &ShutdownSignal) {
         let mut ready = Vec::new();
-        let mut deadline = None;
+        let mut stopped = None;
         loop {
-            let ends = is_late(stop, &mut deadline);
+            let ends = self.is_late(stop, &mut stopped);
             self.just_deferred.clear();
-            let is_idle = self.wait(&mut ready, deadline.is_none(), stop);
-            if ends || deadline.is_some() && is_idle {
+            let is_idle = self.wait(&mut ready, stopped.is_none(), stop);
+            if ends || stopped.is_some() && is_idle {
                 break;
             }
             ready.append(&mut self.unread);
@@ -162,7 +153,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             ready.sort_unstable();
             ready.dedup();
             for token in ready.drain(..) {
-                if is_late(stop, &mut deadline) {
+                if self.is_late(stop, &mut stopped) {
                     break;
                 }
                 match token {
@@ -182,6 +173,12 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             self.clock.advance(MAX_ROUND);
         }
         self.finish();
+    }
+
+    /// Whether the agent stops, and has waited long enough for what clients write.
+    fn is_late(&self, stop: &ShutdownSignal, stopped: &mut Option<Instant>) -> bool {
+        stop.is_triggered()
+            && stream::is_late(*stopped.get_or_insert_with(Instant::now), &self.output)
     }
 
     /// Waits for something to do, if it may wait. True if there is nothing.

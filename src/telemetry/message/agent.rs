@@ -20,7 +20,7 @@ macro_rules! agent_messages {
         /// **Fix:** send one signal, and wait for `stopped`: it takes at most `--shutdown-timeout`.
         StoppingAtOnce {} = "stopping_at_once" Warn
             "stopping at once: second signal";
-        /// The final balance; always the last line. `dropped` is followed by the reasons. `buffered` events are those of files
+        /// The final balance; always the last line. What it lacks, `source_cut_off` says before it. `dropped` is followed by the reasons. `buffered` events are those of files
         /// and of the spool, which the next start sends; `recovered` events were left in the spool by an earlier start.
         /// Rejected, filtered and redelivered events, masked values and refused requests are shown if there were any. If this
         /// line is missing, the process was killed: look for `oom-kill` in the journal.

@@ -27,6 +27,13 @@ macro_rules! source_messages {
         /// **Fix:** by the reason in the line. For rotated files, use a pattern that matches the rotated names too.
         SourceLostBytes { source: String, bytes: u64, reason: String } = "source_lost_bytes" Warn
             "{source}: {bytes} bytes lost: {reason}";
+        /// Something was still written to this source when the agent ended, which had no time to read all of it, or could not
+        /// refuse it: a pipe and TCP have no way to. How many events that are is unknown, and the balance that follows is
+        /// without them. Clients of `fluent:` that wait for acknowledgements still have theirs.
+        /// **Fix:** end the writer before the agent, or have it write to a file (`file:`). If the host was overloaded, give the
+        /// agent more processor time.
+        SourceCutOff { source: String } = "source_cut_off" Warn
+            "{source}: the agent ended before it had read all that was written; what is unread is in no count";
         /// The agent refused requests of clients, for the reason in parentheses. The first is logged at once, then a summary
         /// per `--report-interval`. Their events are in no count: the clients still have them.
         /// **Fix:** by the reason: [the `http:` source](source-http.md#when-is-a-request-refused).

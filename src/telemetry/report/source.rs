@@ -25,6 +25,10 @@ pub(super) struct Source {
     /// The last client that was refused for each reason.
     refused_peers: [Option<String>; Refusal::ALL.len()],
     clock: Clock,
+    /// It runs, and nobody else knows what it has not read.
+    pub(super) reads: bool,
+    /// It has ended before it had read everything.
+    pub(super) is_cut_off: bool,
 }
 
 /// How many seconds older or newer than its arrival an event may be, and how long events must be beyond that until it
@@ -148,6 +152,13 @@ impl Source {
             }
         }
         messages
+    }
+
+    /// What the balance at the end may lack.
+    pub(super) fn unread(&self) -> Option<Message> {
+        (self.reads || self.is_cut_off).then(|| Message::SourceCutOff {
+            source: self.known.name.clone(),
+        })
     }
 
     pub(super) fn snapshot(&self, received: u64) -> SourceState {

@@ -327,6 +327,7 @@ impl State {
         let lost = last.balance.dropped_for(Reason::Shutdown);
         shutdown.count(lost.saturating_sub(shutdown.total()));
         let mut messages = self.sum_up(None);
+        messages.extend(self.sources.iter().filter_map(Source::unread));
         if last.posted > 0 {
             messages.push(Message::LeftUnacknowledged {
                 events: Events(last.posted),
