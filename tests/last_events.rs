@@ -181,6 +181,20 @@ fn of_a_server_that_goes_on_writing_all_is_counted() {
     all_is_counted("unix", (event() + "\n").as_bytes(), 1);
 }
 
+/// Only a gateway of Ceph keeps what has no separator behind it.
+#[test]
+fn of_a_server_that_writes_arrays_all_is_counted() {
+    let event = event();
+    for (write, each) in [
+        (format!("[{event}]\n"), 1),
+        (format!("[\n{event},\n{{}}\n]\n"), 2),
+        (format!("[{event},{event}]"), 2),
+        (format!("[{event},\n{event}]\n"), 2),
+    ] {
+        all_is_counted("unix", write.as_bytes(), each);
+    }
+}
+
 /// Its client sends again what was not answered.
 #[test]
 fn what_a_client_of_http_was_told_is_taken_is_counted() {

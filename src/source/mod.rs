@@ -12,6 +12,7 @@ mod listen;
 mod output;
 mod reader;
 mod rest;
+mod separators;
 pub mod spec;
 pub mod stdin;
 mod stream;

@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::output::SourceOutput;
 use super::reader::Source;
+use super::separators::Separators;
 use super::spec::OpenError;
 use super::stream;
 use crate::framer::Framer;
@@ -28,6 +29,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long a record's separator is waited for: the server's thread may have to wait for a processor between the two.
 const SEPARATOR: Duration = Duration::from_secs(2);
+/// How often to look whether anything is kept of what is waited for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A socket to read from.
 pub(super) struct Reader {
@@ -92,58 +95,59 @@ impl Source for Reader {
     }
 }
 
-/// The stream, and its first and last byte: they show which record the server will send again to its next reader.
-///
-/// Ceph RGW writes a record and its separator, `,\n`, one after the other, and keeps a record for its next reader if it
-/// could not write both. So a record without its separator is not ours when we close.
+/// The stream, and how its records are separated: a record of Ceph RGW without its separator is not ours when we close.
 struct Connection {
     stream: UnixStream,
-    first: Option<u8>,
-    last: u8,
+    separators: Separators,
 }
 
 impl Connection {
     fn new(stream: UnixStream) -> Self {
         Connection {
             stream,
-            first: None,
-            last: 0,
+            separators: Separators::default(),
         }
-    }
-
-    fn has_separators(&self) -> bool {
-        self.first == Some(b'[')
     }
 
     /// Closes it so that nothing is lost between the two sides, and nothing is taken twice.
     fn close(mut self, framer: &mut Framer, output: &mut SourceOutput) {
-        let until = Instant::now() + SEPARATOR;
-        while self.has_separators() && self.last == b'}' {
-            let rest = until.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(self.stream.as_fd())];
-            if poll(&mut fds, Some(rest)).is_err()
-                || !fds[0].is_ready()
-                || !matches!(stream::read_once(&mut self, framer, output), Ok(1..))
-            {
-                break;
-            }
-        }
+        self.wait_for_separator(framer, output);
         // From now on the server's writes fail, so that it keeps what it could not write; what it has
         // written until now is read to its end: no more than a socket holds.
         let mut rest = Vec::new();
         if self.stream.shutdown(Shutdown::Read).is_ok() {
             let _ = self.stream.read_to_end(&mut rest);
         }
-        if self.has_separators() {
+        self.separators.read(&rest);
+        let is_rgw = self.separators.are_of_rgw();
+        if is_rgw {
             let whole = rest.windows(2).rposition(|two| two == b",\n");
             rest.truncate(whole.map_or(0, |at| at + 2));
         }
         let mut rest = rest.as_slice();
         while let Ok(1..) = stream::read_once(&mut rest, framer, output) {}
-        if self.has_separators() {
+        if is_rgw {
             output.flush();
         } else {
             output.take_cut_off(framer);
+        }
+    }
+
+    fn wait_for_separator(&mut self, framer: &mut Framer, output: &mut SourceOutput) {
+        let until = Instant::now() + SEPARATOR;
+        while self.separators.may_follow() && output.is_open() {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.stream.as_fd())];
+            if poll(&mut fds, Some(left.min(LOOK))).is_err() {
+                return;
+            }
+            if fds[0].is_ready() {
+                if !matches!(stream::read_once(self, framer, output), Ok(1..)) {
+                    return;
+                }
+            } else if left.is_zero() {
+                return;
+            }
         }
     }
 }
@@ -151,10 +155,7 @@ impl Connection {
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
-        if let (Some(first), Some(last)) = (buffer[..count].first(), buffer[..count].last()) {
-            self.first.get_or_insert(*first);
-            self.last = *last;
-        }
+        self.separators.read(&buffer[..count]);
         Ok(count)
     }
 }
