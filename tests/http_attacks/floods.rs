@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::source_http::{Listener, TokenFile, ask, events, post, request, success};
-use crate::support::{arrived, event, eventually, within};
+use crate::support::{Client, arrived, event, eventually, within};
 
 use super::{HALF_A_HEAD, connect_from};
 
@@ -103,6 +103,38 @@ fn half_bodies_do_not_turn_honest_clients_away() {
 #[test]
 fn silent_connections_do_not_turn_honest_clients_away() {
     honest_clients_are_served_beside(b"");
+}
+
+/// They wait without a thread, and all begin their next request at the same time.
+#[test]
+fn kept_connections_that_all_send_half_a_head_take_few_threads() {
+    const CLIENTS: usize = 1500;
+    // Those that are read, and those that wait for a place; and those of the agent itself.
+    const THREADS: usize = 256 + 64 + 30;
+    let listener = Listener::start(&[]);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = listener.client();
+            ask(&mut client, &post("{}"), &success(""));
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        client.send(HALF_A_HEAD).unwrap();
+        client.stream.get_ref().set_nonblocking(true).unwrap();
+    }
+    let threads = format!("/proc/{}/task", listener.agent.id());
+    let has_ended = |client: &mut Client<TcpStream>| {
+        let read = client.stream.get_mut().read(&mut [0; 256]);
+        !read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    eventually("all but those that are read have ended", || {
+        let threads = std::fs::read_dir(&threads).unwrap().count();
+        assert!(threads <= THREADS, "{threads} threads");
+        clients.retain_mut(|client| !has_ended(client));
+        (clients.len() <= 256).then_some(())
+    });
+    listener.end();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::shutdown::ShutdownSignal;
 
-/// At most this many threads wait: most clients come at the same time.
+/// At most this many threads wait, for an item or for a place for it: most clients come at the same time.
 const THREADS: usize = 64;
 /// How often expired items are looked for; a thread that finds nothing else to do meanwhile ends.
 const LOOK: Duration = Duration::from_secs(10);
@@ -27,21 +27,34 @@ pub struct Lot<T> {
     parked: Mutex<Parked<T>>,
     /// What has waited for this long has expired.
     patience: Duration,
+    /// With this many threads, one of them will soon wait for an item.
+    enough: usize,
 }
 
 struct Parked<T> {
     items: HashMap<u64, (Instant, T)>,
-    /// Threads that wait for an item.
+    /// All threads.
     threads: usize,
+    /// Those that wait for an item, or have one and no place for it yet.
+    idle: usize,
+    /// Those that have one and no place for it yet.
+    holders: usize,
     looked: Instant,
 }
 
+impl<T> Parked<T> {
+    /// How many threads wait for an item.
+    fn waiting(&self) -> usize {
+        self.idle - self.holders
+    }
+}
+
 impl<T: AsFd> Lot<T> {
-    /// Nothing yet.
+    /// Nothing yet. At most `busy` items have a place at a time.
     ///
     /// # Errors
     /// No descriptors or memory left.
-    pub fn new(patience: Duration, stop: &ShutdownSignal) -> io::Result<Self> {
+    pub fn new(busy: usize, patience: Duration, stop: &ShutdownSignal) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(stop, SHUTDOWN, Interest::Read)?;
         Ok(Lot {
@@ -49,9 +62,12 @@ impl<T: AsFd> Lot<T> {
             parked: Mutex::new(Parked {
                 items: HashMap::new(),
                 threads: 0,
+                idle: 0,
+                holders: 0,
                 looked: Instant::now(),
             }),
             patience,
+            enough: busy.saturating_add(THREADS),
         })
     }
 
@@ -72,14 +88,26 @@ impl<T: AsFd> Lot<T> {
         watched.is_ok()
     }
 
-    /// Waits for one that has something to read, be it only its end. Also says whether no other thread waits, so that
-    /// another one is needed. `None` if there is nothing to do for this thread.
-    pub fn next(&self, stop: &ShutdownSignal) -> Option<(T, bool)> {
+    /// There is one more thread.
+    pub fn begin(&self) {
+        self.lock().threads += 1;
+    }
+
+    /// A thread ends by itself.
+    pub fn end(&self) {
+        self.lock().threads -= 1;
+    }
+
+    /// Waits for one that has something to read, be it only its end. The caller then has to say when it is
+    /// [placed](Self::placed). `None` if the thread has to end: nothing is parked, or enough others wait. If it had
+    /// better not wait, one other is enough.
+    pub fn next(&self, may_wait: bool, stop: &ShutdownSignal) -> Option<T> {
         let mut parked = self.lock();
-        if parked.threads >= THREADS {
+        if parked.idle >= THREADS || !may_wait && parked.waiting() > 0 {
+            parked.threads -= 1;
             return None;
         }
-        parked.threads += 1;
+        parked.idle += 1;
         while !parked.items.is_empty() {
             self.end_expired(&mut parked);
             drop(parked);
@@ -89,18 +117,31 @@ impl<T: AsFd> Lot<T> {
             }
             parked = self.lock();
             let Ok(Some(number)) = ready else {
-                if parked.threads > 1 && !stop.is_triggered() {
+                if parked.waiting() > 1 && !stop.is_triggered() {
                     break;
                 }
                 continue;
             };
             if let Some((_, item)) = parked.items.remove(&number) {
-                parked.threads -= 1;
-                return Some((item, parked.threads == 0));
+                parked.holders += 1;
+                return Some(item);
             }
         }
+        parked.idle -= 1;
         parked.threads -= 1;
         None
+    }
+
+    /// The thread has found a place for its item, or there is none. True if another thread is needed to wait for the next
+    /// one.
+    ///
+    /// A thread whose item has no place yet is one of those that wait, or there would be one for each such item. And those
+    /// that have lost their items' places come back, be it late on a busy host.
+    pub fn placed(&self) -> bool {
+        let mut parked = self.lock();
+        parked.idle -= 1;
+        parked.holders -= 1;
+        parked.waiting() == 0 && parked.threads < self.enough
     }
 
     /// What has expired is given the end of its stream to read.
@@ -126,11 +167,18 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    /// One with this many threads, and two places.
+    fn lot(threads: usize, patience: Duration, stop: &ShutdownSignal) -> Lot<UnixStream> {
+        let lot = Lot::new(2, patience, stop).unwrap();
+        (0..threads).for_each(|_| lot.begin());
+        lot
+    }
+
     #[test]
     fn what_has_something_to_read_is_served_and_may_wait_again() {
         let stop = ShutdownSignal::new().unwrap();
-        let lot = Lot::new(LONG, &stop).unwrap();
-        assert!(lot.next(&stop).is_none(), "nothing waits");
+        let lot = lot(2, LONG, &stop);
+        assert!(lot.next(true, &stop).is_none(), "nothing waits");
         let (mut clients, sockets): (Vec<_>, Vec<_>) =
             (0..3).map(|_| UnixStream::pair().unwrap()).unzip();
         for (number, socket) in (0..).zip(sockets) {
@@ -138,28 +186,50 @@ mod tests {
         }
         for number in [1, 1, 0, 2] {
             clients[number].write_all(b"x").unwrap();
-            let (item, is_last) = lot.next(&stop).unwrap();
+            let item = lot.next(true, &stop).unwrap();
             assert_eq!(std::io::Read::read(&mut &item, &mut [0; 9]).unwrap(), 1);
-            assert!(is_last, "no other thread waits");
+            assert!(lot.placed(), "no other thread waits");
             if number == 1 {
                 assert!(lot.park(1, item));
             }
         }
         clients.remove(1);
         stop.trigger();
-        assert!(lot.next(&stop).is_some(), "the end");
-        assert!(lot.next(&stop).is_none());
+        assert!(lot.next(true, &stop).is_some(), "the end");
+        assert!(lot.next(true, &stop).is_none());
+    }
+
+    #[test]
+    fn only_as_many_threads_wait_as_are_needed() {
+        let stop = ShutdownSignal::new().unwrap();
+        let lot = lot(THREADS + 4, LONG, &stop);
+        let (clients, sockets): (Vec<_>, Vec<_>) = (0..=THREADS + 2)
+            .map(|_| UnixStream::pair().unwrap())
+            .unzip();
+        drop(clients);
+        for (number, socket) in (0..).zip(sockets) {
+            assert!(lot.park(number, socket));
+        }
+        let next = |may_wait| lot.next(may_wait, &stop).is_some();
+        assert!((0..THREADS).all(|_| next(false)), "none of them waits");
+        assert!(!next(true), "enough have an item and no place for it");
+        assert!(!lot.placed(), "another one is soon back");
+        assert!(next(true), "it is");
+        assert!(!next(true), "that was enough");
+        assert!(!lot.placed(), "there are as many as can be needed");
+        lot.end();
+        assert!(lot.placed(), "not any more");
     }
 
     #[test]
     fn what_waits_for_too_long_is_ended() {
         let stop = ShutdownSignal::new().unwrap();
-        let lot = Lot::new(Duration::ZERO, &stop).unwrap();
+        let lot = lot(1, Duration::ZERO, &stop);
         let (_client, socket) = UnixStream::pair().unwrap();
         assert!(lot.park(7, socket));
         lot.lock().looked -= LOOK;
-        let (item, _) = lot.next(&stop).unwrap();
+        let item = lot.next(true, &stop).unwrap();
         assert_eq!(std::io::Read::read(&mut &item, &mut [0]).unwrap(), 0);
-        assert!(lot.next(&stop).is_none());
+        assert!(lot.next(true, &stop).is_none());
     }
 }

@@ -101,6 +101,11 @@ impl Listener {
         })
     }
 
+    /// Max requests at a time.
+    fn busy(&self) -> usize {
+        self.settings.listen.connections.unwrap_or(BUSY)
+    }
+
     fn service(&self, output: SourceOutput, lot: Lot<Waiting>, stop: &ShutdownSignal) -> Service {
         let settings = &self.settings;
         let body = settings.max_body.saturating_add(BODY_OVERHEAD);
@@ -111,7 +116,7 @@ impl Listener {
         };
         let limits = Limits {
             connections: settings.listen.connections.unwrap_or(connections),
-            busy: settings.listen.connections.unwrap_or(BUSY),
+            busy: self.busy(),
             per_peer: settings.connections_per_peer,
         };
         let connections = Arc::new(Connections::new(limits, stop));
@@ -137,7 +142,7 @@ impl Listener {
 impl Source for Listener {
     fn run(self: Box<Self>, output: SourceOutput, stop: &ShutdownSignal) {
         let lot = loop {
-            match Lot::new(connection::IDLE, stop) {
+            match Lot::new(self.busy(), connection::IDLE, stop) {
                 Ok(lot) => break lot,
                 Err(error) => output.failed(&format!("can't wait for clients: {error}")),
             }

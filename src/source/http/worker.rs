@@ -20,32 +20,38 @@ const TLS_STACK: usize = 512 << 10;
 /// # Errors
 /// No more threads.
 pub(super) fn start(service: &Arc<Service>, newcomer: Option<Waiting>) -> io::Result<()> {
-    let service = Arc::clone(service);
+    let of_thread = Arc::clone(service);
     let is_tls = service.settings.listen.tls.is_some();
     let stack = if is_tls { TLS_STACK } else { STACK };
-    thread::spawn_small("http", stack, move || run(&service, newcomer))
+    service.lot.begin();
+    let run = move || run(&of_thread, newcomer);
+    let started = thread::spawn_small("http", stack, run);
+    if started.is_err() {
+        service.lot.end();
+    }
+    started
 }
 
 fn run(service: &Arc<Service>, newcomer: Option<Waiting>) {
     let mut memory = Memory::new(service);
+    let mut may_wait = true;
     if let Some(newcomer) = newcomer {
         service.output.worked();
-        if !serve(service, newcomer, &mut memory) {
-            return;
-        }
+        may_wait = serve(service, newcomer, &mut memory);
     }
-    while let Some((waiting, is_last)) = service.lot.next(&service.stop) {
-        // Another thread only then: the number of threads that wait for a place must not keep growing.
+    while let Some(waiting) = service.lot.next(may_wait, &service.stop) {
+        may_wait = true;
         let is_let_in = !waiting.has_ended() && let_in(service, &waiting);
-        if is_last {
+        let is_needed = service.lot.placed();
+        if !is_let_in {
+            service.connections.close(waiting.client.number);
+            continue;
+        }
+        if is_needed {
             // If no more threads can be started, this one is back soon.
             let _ = start(service, None);
         }
-        if is_let_in {
-            serve(service, waiting, &mut memory);
-        } else {
-            service.connections.close(waiting.client.number);
-        }
+        serve(service, waiting, &mut memory);
     }
 }
 
