@@ -1,5 +1,6 @@
 //! Half bodies and bodies that grow stay within the memory that is stated.
 
+use std::io::{ErrorKind, Read as _};
 use std::thread;
 use std::time::Duration;
 
@@ -15,16 +16,26 @@ fn half_bodies_do_not_keep_the_memory_of_others() {
         head,
         format!("{{\"a\":\"{}", "x".repeat(900_000)).as_bytes(),
     );
-    let mut halves = Vec::new();
-    // Those that come too soon after the others are refused.
-    eventually("some are closed for others", || {
+    let half_body = || {
         let mut client = listener.client();
         let _ = client.send(&half);
-        halves.push(client);
+        client.stream.get_ref().set_nonblocking(true).unwrap();
+        client
+    };
+    let mut first = half_body();
+    let mut halves = Vec::new();
+    // Those that come too soon after the others are refused.
+    eventually("the first is closed for others", || {
+        halves.push(half_body());
         thread::sleep(Duration::from_millis(100));
-        let log = listener.agent.log();
-        log.contains("to make room").then_some(())
+        let read = first.stream.get_mut().read(&mut [0; 256]);
+        let is_open = read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        (!is_open).then_some(())
     });
+    let why = "too much memory for unfinished messages";
+    listener.agent.wait_for_log(why);
+    let log = listener.agent.log();
+    assert!(!log.contains("to make room"), "{log}");
     let body = lines(0..50_000);
     assert!(body.len() > 500_000);
     eventually("an honest client is served", || {

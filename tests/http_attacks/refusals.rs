@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::source_http::{Listener, TokenFile, ask, free_address, post, request, success};
-use crate::support::{Metrics, poll};
+use crate::support::{Metrics, event, poll};
 
 use super::{HALF_A_HEAD, refused};
 
@@ -162,4 +162,24 @@ fn every_refusal_is_counted_by_source_and_reason_and_logged_without_what_was_sen
         (balance.received, balance.delivered, balance.dropped),
         (10, 10, 0)
     );
+}
+
+/// One that was told so keeps its connection for a while, which another one may need.
+#[test]
+fn a_refused_client_is_counted_once() {
+    const CLIENTS: usize = 30;
+    let (token, status) = (TokenFile::new("Splunk test"), free_address());
+    let page = format!("--status-listen={status}");
+    let listener = Listener::start(&[&token.option(), &page, "--listen-connections=5"]);
+    let mut refused_clients = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = listener.client();
+        client.send(&post(&event(number))).unwrap();
+        assert_eq!(client.read_answer().unwrap().0, 401);
+        refused_clients.push(client);
+    }
+    let source = format!("http:{}", listener.address);
+    let refused = refused(&Metrics::at(status), &source);
+    assert_eq!(refused, [("unauthorized".to_owned(), CLIENTS as u64)]);
+    listener.end();
 }

@@ -173,7 +173,7 @@ impl<'a, 'm> Connection<'a, 'm> {
             }
             return;
         }
-        self.enter(Phase::Head);
+        self.enter(Phase::Answered);
         let deadline = Instant::now() + LINGER;
         self.transport.set_patience(Patience::Until(deadline));
         while let Ok(1..) = self.transport.discard(&mut self.memory.buffer) {}

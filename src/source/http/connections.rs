@@ -25,8 +25,14 @@ pub const BURST: Duration = Duration::from_millis(100);
 /// Time between two looks for it.
 const TURN: Duration = Duration::from_millis(1);
 
-/// Why a connection was ended for another one, and its client's address.
-pub type Ended = (Refusal, IpAddr);
+/// A connection was ended for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// What that is counted as, unless all its requests were answered.
+    pub reason: Option<Refusal>,
+    /// Its client's address.
+    pub peer: IpAddr,
+}
 
 /// Whether a connection waits so that it may be ended for another one.
 type Waits = fn(&Member) -> bool;
@@ -146,8 +152,7 @@ impl Connections {
     }
 
     /// Lets a connection in. If all places are taken, waits `patience` for one; and then ends one whose client does not
-    /// read its answers, or else the connection that has waited longest, and returns what that is counted as, and its
-    /// address.
+    /// read its answers, or else the connection that has waited longest.
     ///
     /// # Errors
     /// It is not let in.
@@ -206,9 +211,13 @@ impl Connections {
                         Some((reason, found?))
                     });
                     match found {
-                        Some((reason, (victim, address))) => {
-                            end(&mut open, victim);
-                            ended = Some((reason, address));
+                        Some((reason, victim)) => {
+                            end(&mut open, victim.number);
+                            let is_counted = reason != Refusal::Displaced || victim.is_unfinished;
+                            ended = Some(Ended {
+                                reason: is_counted.then_some(reason),
+                                peer: victim.peer,
+                            });
                         }
                         None if now >= deadline + grace
                             || self.stop.is_triggered()
@@ -237,9 +246,9 @@ impl Connections {
     pub fn end_body(&self) -> Option<IpAddr> {
         let mut open = self.lock();
         let waits = |member: &Arc<Member>| member.waits_in_vain();
-        let (victim, peer) = open.longest_waiting(Instant::now(), Need::Memory, waits)?;
-        end(&mut open, victim);
-        Some(peer)
+        let victim = open.longest_waiting(Instant::now(), Need::Memory, waits)?;
+        end(&mut open, victim.number);
+        Some(victim.peer)
     }
 
     /// A connection waits for its next request. True if it is to give up its thread.

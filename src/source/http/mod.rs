@@ -124,7 +124,7 @@ impl Listener {
         let end_one = move || {
             let ended = ending.end_body();
             ended
-                .map(|peer| refused(Refusal::Displaced, peer))
+                .map(|peer| refused(Refusal::MemoryLimit, peer))
                 .is_some()
         };
         Service {
@@ -203,8 +203,7 @@ fn receive(
     let admitted = service.connections.admit(number, &member, peer, patience);
     *is_full = !matches!(admitted, Ok(None) | Err(Refusal::PeerLimit));
     match admitted {
-        Ok(Some((reason, displaced))) => service.refused(reason, displaced),
-        Ok(None) => {}
+        Ok(ended) => service.displaced(ended),
         Err(refusal) => {
             worker::turn_away(service, member.stream(), peer, refusal);
             return Ok(());

@@ -29,8 +29,9 @@ const FEW: usize = 64;
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The rest of a head, including the beginning of the first one; the rest of a body that has no events; or for a
-    /// refused client to close.
+    /// For its client to close: that has been refused, and told so.
+    Answered,
+    /// The rest of a head, including the beginning of the first one; or the rest of a body that has no events.
     Head,
     /// The next request.
     Idle,
@@ -49,6 +50,17 @@ pub enum Admission {
     Busy,
     /// Its address has as many as it may have.
     PeerFull,
+}
+
+/// A connection that has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Victim {
+    /// Which one it is.
+    pub number: u64,
+    /// Its client's address.
+    pub peer: IpAddr,
+    /// It has a request that was not answered.
+    pub is_unfinished: bool,
 }
 
 /// What a connection has to go for.
@@ -223,20 +235,20 @@ impl<M: Clone> Registry<M> {
         self.entries.len() > self.trusted
     }
 
-    /// The connection that has to go for another one, and its address: of those in an unfinished head the one that has
-    /// waited longest; else of those between requests; else of those in an unfinished body. Never one that is trusted,
-    /// that has only begun to wait, that does not `wait` right now, or that does not have what is missing: a thread, or
-    /// memory.
+    /// The connection that has to go for another one: of those that were refused the one that has waited longest; else of
+    /// those in an unfinished head; else of those between requests; else of those in an unfinished body. Never one that
+    /// is trusted, that has only begun to wait, that does not `wait` right now, or that does not have what is missing: a
+    /// thread, or memory.
     pub fn longest_waiting(
         &self,
         now: Instant,
         need: Need,
         waits: impl Fn(&M) -> bool,
-    ) -> Option<(u64, IpAddr)> {
+    ) -> Option<Victim> {
         let may_go = |entry: &Entry<M>| {
             let waits = now.saturating_duration_since(entry.since);
             let has_waited = match entry.phase {
-                Phase::Head | Phase::Idle => waits >= HEAD_TIME,
+                Phase::Answered | Phase::Head | Phase::Idle => waits >= HEAD_TIME,
                 Phase::Body => {
                     let all = now.saturating_duration_since(entry.first);
                     waits >= BODY_TIME || all >= WHOLE_BODY_TIME
@@ -253,7 +265,11 @@ impl<M: Clone> Registry<M> {
         waiting.sort_unstable_by_key(|(number, entry)| (entry.phase, entry.since, **number));
         let mut waiting = waiting.into_iter();
         let (number, entry) = waiting.find(|(_, entry)| waits(&entry.member))?;
-        Some((*number, entry.peer))
+        Some(Victim {
+            number: *number,
+            peer: entry.peer,
+            is_unfinished: matches!(entry.phase, Phase::Head | Phase::Body),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::budget::Budget;
 use super::client::{Client, Waiting};
-use super::connections::Connections;
+use super::connections::{Connections, Ended};
 use super::health::Health;
 use super::lot::Lot;
 use super::request::{Head, Length};
@@ -66,6 +66,17 @@ impl Service {
 
     pub(super) fn refused(&self, reason: Refusal, peer: IpAddr) {
         self.output.refused(reason, peer);
+    }
+
+    /// Counts a request that was ended for another one, if it was one.
+    pub(super) fn displaced(&self, ended: Option<Ended>) {
+        if let Some(Ended {
+            reason: Some(reason),
+            peer,
+        }) = ended
+        {
+            self.refused(reason, peer);
+        }
     }
 
     /// Counts a request that got no answer, unless it was the agent that ended the connection.

@@ -71,8 +71,7 @@ fn let_in(service: &Service, waiting: &Waiting) -> bool {
     let peer = waiting.client.peer;
     let admitted = service.connections.resume(waiting.client.number);
     match admitted {
-        Ok(Some((reason, displaced))) => service.refused(reason, displaced),
-        Ok(None) => {}
+        Ok(ended) => service.displaced(ended),
         Err(refusal) => turn_away(service, waiting.socket.stream(), peer, refusal),
     }
     admitted.is_ok()

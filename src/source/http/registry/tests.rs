@@ -42,11 +42,9 @@ fn what_waits_without_a_thread_leaves_room_for_others() {
     assert_eq!(registry.admit(96, A, &96, now), Admission::Busy);
     assert_eq!(registry.resume(89, now), Admission::Busy);
     // One without a thread would make no room.
-    let (victim, _) = registry
-        .longest_waiting(now, Need::Place, |number| *number > 60)
-        .unwrap();
-    assert_eq!(victim, 61);
-    assert!(registry.remove(victim).is_some());
+    let victim = registry.longest_waiting(now, Need::Place, |number| *number > 60);
+    assert_eq!(victim.unwrap().number, 61);
+    assert!(registry.remove(61).is_some());
     assert_eq!(registry.resume(89, now), Admission::Admitted);
     assert!(registry.remove(88).is_some() && registry.remove(0).is_some());
     assert_eq!(registry.admit(96, A, &96, now), Admission::Admitted);
@@ -80,7 +78,7 @@ fn who_is_let_in() {
 /// Of each connection: what it waits for, for how many milliseconds, and whether it is trusted.
 #[test]
 fn who_has_to_go() {
-    use Phase::{Body, Head, Idle};
+    use Phase::{Answered, Body, Head, Idle};
     for (connections, goes) in [
         (
             &[(Head, 50, false), (Head, 70, false), (Head, 60, false)][..],
@@ -90,6 +88,8 @@ fn who_has_to_go() {
         (&[(Head, 19, false), (Idle, 90_000, false)], Some(1)),
         (&[(Head, 90_000, true), (Idle, 30, false)], Some(1)),
         (&[(Idle, 30, false), (Body, 90_000, false)], Some(0)),
+        (&[(Head, 90_000, false), (Answered, 20, false)], Some(1)),
+        (&[(Head, 20, false), (Answered, 19, false)], Some(0)),
         (&[(Body, 499, false), (Body, 500, false)], Some(1)),
         (&[(Body, 499, false), (Idle, 19, false)], None),
         (
@@ -115,8 +115,12 @@ fn who_has_to_go() {
             }
         }
         let found = registry.longest_waiting(now, Need::Place, |_| true);
-        let found = found.map(|(number, _)| number);
-        assert_eq!(found, goes, "{connections:?}");
+        let number = found.map(|victim| victim.number);
+        assert_eq!(number, goes, "{connections:?}");
+        if let Some(victim) = found {
+            let (phase, _, _) = connections[victim.number as usize];
+            assert_eq!(victim.is_unfinished, matches!(phase, Head | Body));
+        }
     }
 }
 
@@ -144,10 +148,13 @@ fn for_memory_only_a_body_that_has_some_goes() {
         registry.enter(number, Phase::Body, holds_memory, since);
     }
     registry.trust(2);
-    let goes = |registry: &Registry<u64>| registry.longest_waiting(now, Need::Memory, |_| true);
-    assert_eq!(goes(&registry), Some((3, A)));
+    let goes = |registry: &Registry<u64>| {
+        let victim = registry.longest_waiting(now, Need::Memory, |_| true);
+        victim.map(|victim| victim.number)
+    };
+    assert_eq!(goes(&registry), Some(3));
     registry.enter(3, Phase::Body, true, now);
-    assert_eq!(goes(&registry), Some((4, A)));
+    assert_eq!(goes(&registry), Some(4));
     registry.enter(4, Phase::Head, false, start);
     assert_eq!(goes(&registry), None);
 }
@@ -179,10 +186,13 @@ fn what_was_sent_is_read_first() {
     for number in 0..3 {
         registry.admit(number, A, &number, start + Duration::from_millis(number));
     }
-    let goes =
-        |sent: &[u64]| registry.longest_waiting(now, Need::Place, |number| !sent.contains(number));
-    assert_eq!(goes(&[]), Some((0, A)));
-    assert_eq!(goes(&[0, 2]), Some((1, A)));
+    let goes = |sent: &[u64]| {
+        let waits = |number: &u64| !sent.contains(number);
+        let victim = registry.longest_waiting(now, Need::Place, waits);
+        victim.map(|victim| victim.number)
+    };
+    assert_eq!(goes(&[]), Some(0));
+    assert_eq!(goes(&[0, 2]), Some(1));
     assert_eq!(goes(&[0, 1, 2]), None);
 }
 
@@ -212,8 +222,8 @@ proptest! {
             now += Duration::from_millis(wait);
             let peer = if is_b { B } else { A };
             let mut admission = registry.admit(number, peer, &number, now);
-            if admission == Admission::Full && let Some((victim, _)) = registry.longest_waiting(now, Need::Place, |_| true) {
-                prop_assert!(registry.remove(victim).is_some());
+            if admission == Admission::Full && let Some(victim) = registry.longest_waiting(now, Need::Place, |_| true) {
+                prop_assert!(registry.remove(victim.number).is_some());
                 admission = registry.admit(number, peer, &number, now);
                 prop_assert_eq!(admission, Admission::Admitted);
             }
