@@ -221,7 +221,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     /// Accepts those who have connected, for one turn. Returns whether these were all.
     fn accept_all(&mut self) -> bool {
         for _ in 0..ACCEPTS {
-            if descriptors::are_scarce(&*self.socket) && !self.close_longest_unfinished() {
+            if descriptors::are_scarce(&*self.socket) && !self.close_one() {
                 let what = "too many connections; fix: raise the limit of open files (LimitNOFILE)";
                 self.rest(what);
                 return false;
@@ -242,12 +242,23 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
         false
     }
 
-    fn close_longest_unfinished(&mut self) -> bool {
-        let victim = self.roster.longest_unfinished();
-        if let Some(victim) = victim {
-            self.close(victim, Refusal::Displaced);
+    /// Closes one for another, if one may be.
+    fn close_one(&mut self) -> bool {
+        let before = self.connections.len();
+        for _ in 0..ACCEPTS {
+            let Some(victim) = self.roster.replaceable() else {
+                break;
+            };
+            // It may have sent what it seems to be late with.
+            self.read(victim);
+            if self.roster.replaceable() == Some(victim) {
+                self.close(victim, Refusal::Displaced);
+            }
+            if self.connections.len() < before {
+                return true;
+            }
         }
-        victim.is_some()
+        false
     }
 
     /// Accepts no client for a while: those that wait would keep the loop from ever being idle.

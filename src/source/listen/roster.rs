@@ -95,14 +95,14 @@ impl Roster {
         if self.entries.len() < self.limits.connections {
             return Admission::Admit;
         }
-        let unfinished = self.longest(Group::Unfinished);
-        let victim = unfinished.or_else(|| self.longest(Group::Silent));
-        victim.map_or(Admission::Refuse, Admission::Replace)
+        (self.replaceable()).map_or(Admission::Refuse, Admission::Replace)
     }
 
-    /// The connection that has waited longest for the rest of its message.
-    pub(crate) fn longest_unfinished(&self) -> Option<u64> {
-        self.longest(Group::Unfinished)
+    /// The connection that may be closed for another one: the one that has waited longest for the rest of its message, or
+    /// else of those that have sent nothing yet.
+    pub(crate) fn replaceable(&self) -> Option<u64> {
+        let unfinished = self.longest(Group::Unfinished);
+        unfinished.or_else(|| self.longest(Group::Silent))
     }
 
     fn longest(&self, group: Group) -> Option<u64> {
@@ -225,15 +225,18 @@ mod tests {
                 .map(|found| found.0)
         }
 
+        fn replaceable(&self) -> Option<u64> {
+            let unfinished = self.first(|one| one.waits_for == WaitsFor::Rest);
+            let is_silent =
+                |one: &Progress| one.waits_for == WaitsFor::Message && one.finished == 0;
+            unfinished.or_else(|| self.first(is_silent))
+        }
+
         fn admission(&self) -> Admission {
             if self.0.len() < LIMITS.connections {
                 return Admission::Admit;
             }
-            let unfinished = self.first(|one| one.waits_for == WaitsFor::Rest);
-            let is_silent =
-                |one: &Progress| one.waits_for == WaitsFor::Message && one.finished == 0;
-            let victim = unfinished.or_else(|| self.first(is_silent));
-            victim.map_or(Admission::Refuse, Admission::Replace)
+            (self.replaceable()).map_or(Admission::Refuse, Admission::Replace)
         }
 
         fn over_memory(&self) -> Option<u64> {
@@ -286,7 +289,7 @@ mod tests {
                 prop_assert_eq!(roster.admission(), naive.admission());
                 prop_assert_eq!(roster.over_memory(), naive.over_memory());
                 let unfinished = naive.first(|one| one.waits_for == WaitsFor::Rest);
-                prop_assert_eq!(roster.longest_unfinished(), unfinished);
+                prop_assert_eq!(roster.replaceable(), naive.replaceable());
                 prop_assert_eq!(roster.overdue(now), naive.overdue(now));
                 prop_assert_eq!(roster.next_due().is_some(), unfinished.is_some());
             }
