@@ -48,7 +48,7 @@ redacted_values_total: Values in events that were masked.
 redelivered_events_total: Events that were sent again though they may have arrived.
 unacknowledged_events: Events that were posted and are not acknowledged as indexed yet.
 source_up source: 1 if the source can be read, 0 if not.
-requests_refused_total source reason: Requests of clients that the agent refused; their events are in no other count.
+requests_refused_total source reason: Requests of clients that the agent refused; their events are in no other count, but for a broken one of a stream.
 source_lost_bytes_total source: Bytes that were lost before the source had read them.
 source_copies_total source: Files that were taken for copies of others, and not read.
 source_deleted_held_bytes source: Bytes of removed files that are kept open until they are read.

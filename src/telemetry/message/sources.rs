@@ -36,6 +36,8 @@ macro_rules! source_messages {
             "{source}: the agent ended before it had read all that was written; what is unread is in no count";
         /// The agent refused requests of clients, for the reason in parentheses. The first is logged at once, then a summary
         /// per `--report-interval`. Their events are in no count: the clients still have them.
+        /// Only an event that a `unix-listen:` client has begun, and a `fluent:` message that can't be understood, also
+        /// count as one malformed event.
         /// **Fix:** by the reason: [the `http:` source](source-http.md#when-is-a-request-refused).
         RequestsRefused { source: String, requests: Requests, within: Within, reason: &'static str, peer: Peer } =
             "requests_refused" Warn
