@@ -122,6 +122,9 @@ impl Connection {
         };
         self.form = form;
         if taken.is_err() {
+            if self.parts.is_some() {
+                self.intake.break_off(output);
+            }
             output.complain(NOT_FLUENT, self.peer);
             output.count_dropped(Reason::Malformed, 1);
             return Err(self.break_off(output, Refusal::MalformedEvents));

@@ -128,6 +128,14 @@ impl Intake {
         }
     }
 
+    /// The rest of the current message, which is taken in parts, can't be understood. What came before goes on, or is
+    /// counted if there is no room.
+    pub(super) fn break_off(&mut self, output: &mut SourceOutput) {
+        self.ending.get_or_insert_default();
+        self.offer(Vec::new(), output);
+        self.end(output);
+    }
+
     /// Counts events that can never be taken.
     pub(super) fn count_lost(&mut self, output: &SourceOutput) {
         for (reason, events) in [

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,13 @@ fn counts(sent: &[u8], ended: Ended, when_full: WhenFull) -> (u64, u64) {
         timeout: Duration::MAX,
     };
     let connection = |output: &SourceOutput, peer| Connection::new(1 << 10, output, peer);
+    let is_served = AtomicBool::new(false);
     thread::scope(|scope| {
         if when_full == WhenFull::Wait {
-            let (consumer, report) = (&consumer, &report);
+            let (consumer, is_served) = (&consumer, &is_served);
             scope.spawn(move || {
                 let until = Instant::now() + Duration::from_secs(60);
-                while report.balance().received() < EVENTS && Instant::now() < until {
+                while !is_served.load(Ordering::Relaxed) && Instant::now() < until {
                     if let Taken::Events(run) = consumer.take(Extent::MAX, Some(Instant::now())) {
                         consumer.finish(run.extent(), [run.seqs()]);
                     }
@@ -68,6 +70,7 @@ fn counts(sent: &[u8], ended: Ended, when_full: WhenFull) -> (u64, u64) {
             });
         }
         listen::serve(&mut socket, limits, connection, output, &stop);
+        is_served.store(true, Ordering::Relaxed);
     });
     drop(client);
     let balance = report.balance();
@@ -116,6 +119,23 @@ fn what_only_the_agent_has_is_counted_and_what_its_client_keeps_is_not() {
         let counted = counts(&[&full[..], &chunk(2, WANTS_ACK), &more].concat());
         assert_eq!(counted, (ROOM + 1, 1), "{ended:?}");
     }
+}
+
+/// The rest of it can't be understood. Its client has sent what came before, and does not know.
+#[test]
+fn what_came_before_a_break_in_a_message_is_counted() {
+    // So long that it is taken in parts before all of it was read.
+    const LONG: u64 = 1400;
+    let entry = [&b"\x92\x01\x81\xa1a\xd9\x64"[..], &[b'x'; 100]].concat();
+    let entries = entry.repeat(LONG as usize);
+    let count = (LONG as u32).to_be_bytes();
+    let broken = [&b"\x93\xa1t\xdd"[..], &count, &entries, b"\xc1"].concat();
+    for ended in [Ended::Closed, Ended::Limit, Ended::Stopped] {
+        let counted = counts(&broken, ended, WhenFull::Drop);
+        assert_eq!(counted, (LONG + 1, LONG + 1 - ROOM), "{ended:?}");
+    }
+    let counted = counts(&broken, Ended::Closed, WhenFull::Wait);
+    assert_eq!(counted, (LONG + 1, 1));
 }
 
 #[test]
