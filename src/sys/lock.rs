@@ -5,22 +5,54 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::atomic_file::directory;
 use super::owner;
 
 const MODE: u32 = 0o600;
+/// How long to wait for those that ask whether a lock is free.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often: on a mount, what a host asked that is gone may be there for long.
+const PAUSES: u32 = 200;
 
 /// Takes the lock at `path`; `None` if another process has it.
 ///
 /// # Errors
 /// The file can't be opened or created, or the filesystem doesn't support locks.
 pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    take(path, |file| match file.try_lock() {
+    take(path, |file| {
+        for _ in 0..PAUSES {
+            if is_done(file.try_lock())? {
+                return Ok(true);
+            }
+            // Unless it is shared, somebody has it.
+            if !is_done(file.try_lock_shared())? {
+                return Ok(false);
+            }
+            file.unlock()?;
+            thread::sleep(PAUSE);
+        }
+        Ok(false)
+    })
+}
+
+/// Whether nobody has the lock at `path` now. To ask keeps nobody from it: the lock is shared for that moment, which
+/// [`try_lock`] waits for.
+///
+/// # Errors
+/// As of [`try_lock`].
+pub fn is_free(path: &Path) -> io::Result<bool> {
+    take(path, |file| is_done(file.try_lock_shared())).map(|lock| lock.is_some())
+}
+
+fn is_done(tried: Result<(), TryLockError>) -> io::Result<bool> {
+    match tried {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
-    })
+    }
 }
 
 /// Waits for the lock at `path`.
@@ -104,6 +136,23 @@ mod tests {
             }
         });
         assert_eq!(entered.into_inner(), 200);
+    }
+
+    #[test]
+    fn whoever_asks_whether_it_is_free_keeps_nobody_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let asking = File::create(&path).unwrap();
+        asking.lock_shared().unwrap();
+        assert!(is_free(&path).unwrap(), "others may ask, too");
+        thread::scope(|scope| {
+            let taken = scope.spawn(|| try_lock(&path).unwrap());
+            drop(asking);
+            let taken = taken.join().unwrap();
+            assert!(taken.is_some());
+            assert!(!is_free(&path).unwrap());
+        });
+        assert!(is_free(&path).unwrap());
     }
 
     #[test]

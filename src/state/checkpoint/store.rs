@@ -126,8 +126,11 @@ impl Store {
             if name == self.name || !(name.starts_with(&prefix) || name.ends_with(own)) {
                 continue;
             }
-            let lock = lock::try_lock(&self.dir.join(format!(".{name}.checkpoint.lock")));
-            let Ok(Some(_lock)) = lock else { continue };
+            // One whose agent starts meanwhile is replaced as a whole, or appended to: it can be read at any time.
+            let is_free = lock::is_free(&self.dir.join(format!(".{name}.checkpoint.lock")));
+            if !is_free.unwrap_or(false) {
+                continue;
+            }
             if let Ok(Some(checkpoint)) = read(&entry.path(), None, since) {
                 others.push(checkpoint);
             }
@@ -256,6 +259,9 @@ fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::thread;
+
     use super::*;
 
     fn file(inode: u64) -> FileOffset {
@@ -322,6 +328,30 @@ mod tests {
         assert_eq!(found(&store), files);
         fs::write(store.path(), "{").unwrap();
         assert!(matches!(store.read(), Found::Unusable(_)));
+    }
+
+    /// As after a boot, when all agents start.
+    #[test]
+    fn whoever_reads_what_others_left_keeps_none_of_them_from_its_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &str| Store::open(dir.path(), "host", Path::new(path)).unwrap();
+        let files = (1..500).map(|number| (number, file(number))).collect();
+        open("/a").unwrap().rewrite(&progress(&files)).unwrap();
+        let is_over = AtomicBool::new(false);
+        let (others, is_over) = (["/b", "/c"].map(|path| open(path).unwrap()), &is_over);
+        thread::scope(|scope| {
+            for other in &others {
+                scope.spawn(move || {
+                    while !is_over.load(SeqCst) {
+                        let found = other.read_others("host", None).len();
+                        assert!([0, 499].contains(&found), "{found}");
+                    }
+                });
+            }
+            let opened = (0..200).filter(|_| open("/a").is_some()).count();
+            is_over.store(true, SeqCst);
+            assert_eq!(opened, 200);
+        });
     }
 
     #[test]
