@@ -118,6 +118,7 @@ impl Follower {
     pub(super) fn resume(&mut self, number: u64, known: &FileOffset, mut file: Tracked) {
         self.complete.remove(&number);
         self.restored.remove(&number);
+        self.let_go.remove(&number);
         self.orphans.remove(&number);
         if known.is_skipped {
             file.state = State::Skipped;

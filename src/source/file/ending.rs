@@ -173,7 +173,8 @@ impl Follower {
         }
     }
 
-    /// Beyond the limit, lets go of files that no longer have a name, the oldest first.
+    /// Beyond the limit, lets go of files that no longer have a name, those that were read first, and then the oldest. A
+    /// compressed one may have their content.
     fn bound_deleted(
         &mut self,
         mut deleted: Vec<(bool, std::time::SystemTime, u64, u64)>,
@@ -182,14 +183,14 @@ impl Follower {
     ) {
         let max = self.settings.max_deleted;
         let mut sum: u64 = deleted.iter().map(|(.., length)| length).sum();
-        self.deleted_bytes = sum;
-        let size = |bytes| Size(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let unread = deleted.iter().filter(|(has_rest, ..)| *has_rest);
+        let unread: u64 = unread.map(|(.., length)| length).sum();
         let is_due = |logged| now.saturating_duration_since(logged) >= REMIND;
-        if sum > max / 5 * 4 && self.held_logged.is_none_or(is_due) {
+        if unread > max / 5 * 4 && self.held_logged.is_none_or(is_due) {
             self.held_logged = Some(now);
             Message::DeletedHeld {
                 source: sink.name().to_owned(),
-                held: size(sum),
+                held: size(unread),
                 limit: size(max),
             }
             .log();
@@ -200,21 +201,10 @@ impl Follower {
                 break;
             }
             sum -= length;
-            let Some(mut file) = self.take(number) else {
-                continue;
-            };
-            let unread = file.longest.saturating_sub(file.offset);
-            if unread > 0 {
-                let reason = format!(
-                    "{} was removed before it was read, and removed files take more than --max-deleted-bytes ({})",
-                    label(&file.now.path),
-                    size(max)
-                );
-                sink.lost(unread, &reason);
+            self.lose(number, Ending::Unclear);
+            if self.missing.get(number).is_some() {
+                self.let_go.insert(number);
             }
-            self.progress.lost(number, file.offset);
-            self.remainders.extend(file.rest());
-            self.endings.push(number);
         }
         self.deleted_bytes = sum;
     }
@@ -303,10 +293,15 @@ impl Follower {
             self.progress.lost(number, read);
             let was_restored = self.restored.remove(&number);
             let is_complete = self.complete.remove(&number).is_some();
+            let limit = self.settings.max_deleted;
+            let end = End {
+                was_restored,
+                let_go: self.let_go.remove(&number).then_some(limit),
+            };
             if !is_complete || was_restored {
                 lines += 1;
                 let in_full = lines <= MAX_LINES;
-                report_gone(&entry, read, was_restored, in_full, sink);
+                report_gone(&entry, read, end, in_full, sink);
             }
             self.endings.push(number);
             let gone = FileOffset {
@@ -368,23 +363,31 @@ impl Follower {
     }
 }
 
-/// Reports a content that is not found. If there are many, those without a known loss are only counted.
-fn report_gone(
-    entry: &FileOffset,
-    offset: u64,
+/// How a content that is not found was lost sight of.
+struct End {
+    /// It was known from an earlier start.
     was_restored: bool,
-    in_full: bool,
-    sink: &mut impl Sink,
-) {
+    /// It was let go of, because removed files took more than this.
+    let_go: Option<u64>,
+}
+
+/// Reports a content that is not found. If there are many, those without a known loss are only counted.
+fn report_gone(entry: &FileOffset, offset: u64, end: End, in_full: bool, sink: &mut impl Sink) {
     let file = label(&entry.path);
     let unread = entry.length.saturating_sub(offset);
-    let unknown = if was_restored {
+    let unknown = if end.was_restored {
         "; what was written after the agent stopped is unknown"
     } else {
         ""
     };
     if unread > 0 {
-        let reason = format!("{file} is gone; it was read up to byte {offset}{unknown}");
+        let reason = match end.let_go {
+            Some(limit) => format!(
+                "{file} was removed before it was read, and removed files take more than --max-deleted-bytes ({})",
+                size(limit)
+            ),
+            None => format!("{file} is gone; it was read up to byte {offset}{unknown}"),
+        };
         sink.lost(unread, &reason);
     } else if in_full {
         sink.gone(&Message::FileGone {
@@ -393,4 +396,8 @@ fn report_gone(
             unknown,
         });
     }
+}
+
+fn size(bytes: u64) -> Size {
+    Size(usize::try_from(bytes).unwrap_or(usize::MAX))
 }

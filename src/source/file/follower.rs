@@ -99,6 +99,8 @@ pub(super) struct Follower {
     pub(super) missing: Missing,
     /// Missing contents that were read to their end before they were gone.
     pub(super) complete: BTreeMap<u64, Ending>,
+    /// Missing contents that were let go of, because removed files took too much.
+    pub(super) let_go: BTreeSet<u64>,
     /// Contents from an earlier start that were not found yet.
     pub(super) restored: BTreeSet<u64>,
     /// Half events of missing contents.

@@ -5,6 +5,7 @@
 //! nothing if nothing is gone. `FILE_MODEL_CASES` sets how many sequences are tried.
 
 mod compressed;
+mod compressing;
 mod follower;
 mod hook;
 mod kept;

@@ -103,6 +103,21 @@ fn removed_files_take_no_more_than_they_may() {
 }
 
 #[test]
+fn only_removed_files_that_were_not_read_are_logged_as_such() {
+    let removed = "rename write 1 settle rename settle remove settle";
+    for (before, are_logged) in [
+        ("start write 30 settle", false),
+        ("start outage write 250 write 250 settle", true),
+    ] {
+        let mut world = World::new(true, false);
+        world.max_deleted = 1;
+        let world = after(world, &format!("{before} {removed}"));
+        let logged = world.follower().held_logged;
+        assert_eq!(logged.is_some(), are_logged, "{before}");
+    }
+}
+
+#[test]
 fn what_is_no_file_and_where_files_are_is_known() {
     let world = of_pattern("start write 20 settle directory settle");
     assert!(

@@ -92,6 +92,9 @@ pub(super) fn all(kinds: &[bool], expected: &Outcome, lines: &str) {
             if what.contains("all closed") {
                 world.max_open = 0;
             }
+            if what.contains("let go at once") {
+                world.max_deleted = 1;
+            }
             if what.contains("from the end") {
                 world.from = FileStart::End;
             }

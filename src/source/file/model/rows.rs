@@ -149,51 +149,6 @@ fn what_was_read_and_closed_is_known_again() {
 }
 
 #[test]
-fn what_is_compressed_slowly_is_known_again() {
-    let lines = "
-        slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
-        very slowly: start write 60 settle rename settle stalled 10 settle stalled 40 settle stalled 90 settle compressed settle
-        all closed, slowly: start write 60 settle rename settle stalled 50 settle compressed settle write 2
-        slowly, and written on: start write 60 settle rename settle stalled 50 write-old 2 settle compressed settle
-        slowly, over a start: start write 60 settle rename settle stalled 50 settle stop start settle compressed settle";
-    all(BOTH, &Outcome::default(), lines);
-    let lines = "
-        compressed to a half: start write 60 settle rename settle aborted 50 settle
-        compressed to a half, and at last: start write 60 settle rename settle aborted 50 settle compressed settle";
-    all(BOTH, &copies(1), lines);
-}
-
-#[test]
-fn what_was_read_and_is_unpacked_is_known_again() {
-    let lines = "
-        unpacked: start write 20 settle rename settle gzip settle gunzip settle
-        unpacked later: start write 20 settle rename settle gzip wait 100 gunzip settle
-        unpacked, a few events: start write 3 settle rename settle gzip settle gunzip settle
-        unpacked when unknown: start write 2 settle stop rename write 20 rename gzip write 2 start settle gunzip settle
-        unpacked and written on: start write 20 settle rename settle gzip settle gunzip write-old 2 settle write 2
-        unpacked, then written on: start write 20 settle rename settle gzip settle gunzip settle write-old 2 settle write 2
-        unpacked meanwhile: start write 20 settle rename settle gzip settle stop gunzip write 2";
-    all(BOTH, &Outcome::default(), lines);
-    let lines = "
-        unpacked in part: start write 60 settle rename settle gzip wait 100 gunzip-keep 50 settle gunzip settle
-        unpacked beside it: start write 20 settle rename settle gzip wait 100 gunzip-keep 100 settle gunzip settle write 2";
-    all(BOTH, &copies(1), lines);
-    // What they begin with is all that one of them has.
-    let lines = "
-        all begin alike, as one that was compressed: start settle write 1 settle cut 1 settle move gzip write 1 settle move write 1 settle";
-    let expected = Outcome {
-        is_mixed: true,
-        copies: 1,
-        ..twice(0..=0)
-    };
-    all(BOTH, &expected, lines);
-    // The event that took the last room counts as read when the next one is taken.
-    let lines = "
-        unpacked, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle gunzip settle";
-    all(BOTH, &twice(42..=42), lines);
-}
-
-#[test]
 fn what_was_read_is_known_again_elsewhere_and_in_part() {
     let lines = "
         in the same tick, renamed: start write 1 settle stop rename write 20 rename write 20 tick";

@@ -385,7 +385,7 @@ impl World {
         agent.is_some_and(|agent| agent.follower.pending.is_empty())
     }
 
-    fn follower(&self) -> &Follower {
+    pub(super) fn follower(&self) -> &Follower {
         &self.agent.as_ref().unwrap().follower
     }
 
