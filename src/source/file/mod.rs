@@ -8,6 +8,7 @@ mod alike;
 mod changed;
 mod claims;
 mod classify;
+mod copies;
 mod ending;
 mod follower;
 mod foreign;
