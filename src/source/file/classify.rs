@@ -331,8 +331,10 @@ impl Follower {
                 file.state = State::New;
                 file.is_touched = file.now.length > 0;
                 let is_over = !file.is_touched;
-                // A file that is still being compressed could not be recognised by a later start.
-                if !file.is_gzip {
+                // A later start would take a file that is still being compressed for one of which nothing was read.
+                if file.is_gzip {
+                    self.progress.drop_file(number);
+                } else {
                     self.progress.start(number, file.known());
                 }
                 self.put(number, file);

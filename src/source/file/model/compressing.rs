@@ -76,3 +76,14 @@ fn what_was_read_and_is_unpacked_is_known_again() {
         unpacked, and more than there is room for: start write 2 settle stop write 200 rename gzip outage start settle gunzip settle";
     all(BOTH, &twice(42..=42), lines);
 }
+
+/// As that of gzip is at first.
+#[test]
+fn what_has_come_into_a_file_that_was_seen_empty_is_known_again_by_a_later_start() {
+    let lines = "
+        compressed: start write 60 settle rename settle stalled 0 settle stalled 50 settle stop compressed start settle
+        compressed, and seen once: start write 60 settle rename settle stalled 0 settle stop compressed start settle
+        compressed, and seen when whole: start write 60 settle rename settle stalled 0 settle stop stalled 50 start settle compressed settle
+        compressed in an outage: start write 20 settle outage write 60 settle rename settle stalled 0 settle stalled 50 settle stop compressed start deliver";
+    all(BOTH, &Outcome::default(), lines);
+}
