@@ -337,6 +337,23 @@ fn a_copy_is_counted() {
 }
 
 #[test]
+fn what_a_former_copy_shares_with_another_file_is_logged() {
+    let place = Files::new();
+    place.append("audit.log", &long_lines(1..=2));
+    let agent = place.start("audit.log*");
+    place.assert_only_arrive(1..=2);
+    let shared = long_lines([1]);
+    place.append("audit.log.new", &shared);
+    agent.wait_for_log("taken for a copy");
+    place.append("audit.log.new", &lines([3]));
+    let line = agent.wait_for_log("is no copy any more");
+    let bytes = format!("its first {} bytes", shared.len());
+    assert!(line.contains("WARN") && line.contains(&bytes), "{line}");
+    place.assert_only_arrive(1..=3);
+    end(agent);
+}
+
+#[test]
 fn what_was_compressed_so_that_it_cannot_be_read_is_reported_with_its_bytes() {
     let place = Files::new();
     place.hook.always(Answer::status(503));

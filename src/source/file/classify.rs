@@ -13,7 +13,7 @@ use super::missing::known_by;
 use super::probe::{Probe, read_head};
 use super::tracked::{State, Tracked};
 use crate::source::spec::FileStart;
-use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES};
+use crate::state::checkpoint::{FileOffset, Fingerprint, HEAD_BYTES, Reached};
 use crate::telemetry::message::Message;
 
 /// A compressed file is looked into when it has not been written to for this long.
@@ -317,14 +317,7 @@ impl Follower {
                 file.state = State::Followed;
                 file.is_touched = true;
                 self.progress.start(number, file.known());
-                // As little as one event may be the same by chance.
-                let is_covered = (HEAD_BYTES as u64..=file.now.length).contains(&covered);
-                // It may have been written anew.
-                let is_same = !file.is_gzip && file.has(was.offset, was.tail).unwrap_or(false);
-                // If it can't be read now, it is read from its beginning.
-                if is_covered && is_same && file.start_at(covered).is_ok() {
-                    self.parted.push(number);
-                }
+                self.part(number, &mut file, was, covered);
                 self.put(number, file);
             }
             Class::Later => {
@@ -356,6 +349,23 @@ impl Follower {
                 .log();
                 self.pass(number, file, head);
             }
+        }
+    }
+
+    /// A file is no copy any more: what is covered by its former original is not read again.
+    fn part(&mut self, number: u64, file: &mut Tracked, was: Reached, covered: u64) {
+        // As little as one event may be the same by chance.
+        let is_covered = (HEAD_BYTES as u64..=file.now.length).contains(&covered);
+        // It may have been written anew.
+        let is_same = !file.is_gzip && file.has(was.offset, was.tail).unwrap_or(false);
+        // If it can't be read now, it is read from its beginning.
+        if is_covered && is_same && file.start_at(covered).is_ok() {
+            Message::FileParted {
+                file: label(&file.now.path),
+                offset: covered,
+            }
+            .log();
+            self.parted.push(number);
         }
     }
 

@@ -104,6 +104,10 @@ macro_rules! source_messages {
         /// **Fix:** if they are different logs, let their first events differ.
         FileIsCopy { file: String, original: String } = "file_is_copy" Warn
             "{file} begins like {original}; it is taken for a copy and not read while that exists";
+        /// What it began with was the beginning of another file, too, and counts as a copy of that: it is not sent again.
+        /// **Fix:** if they are different logs, let their first events differ.
+        FileParted { file: String, offset: u64 } = "file_parted" Warn
+            "{file} is no copy any more; its first {offset} bytes are those of another file and not read again";
         /// Two `file:` sources mean the same file, such as a pattern and one of its files.
         /// **Fix:** change one of them, so that only one means the file.
         FileReadTwice { file: String, source: String, other: String } = "file_read_twice" Warn
