@@ -158,27 +158,27 @@ impl Tasks {
         overdue.map(|running| (&running.task, running.since))
     }
 
-    /// What should be logged: each time something begins to take too long, and when that is over.
+    /// What should be logged: each time something begins to take too long, and when that is over. Of a directory, that
+    /// is when nothing waits for it any more.
     fn check(&mut self, now: Instant) -> Vec<Message> {
-        let is_in =
-            |all: &[(Task, Instant)], task: &Task| all.iter().any(|(it, _)| it.is_like(task));
-        let mut overdue = Vec::new();
-        for (task, since) in self.overdue(now) {
-            if !is_in(&overdue, task) {
-                let known = self.known.iter().find(|(known, _)| known.is_like(task));
-                overdue.push(known.cloned().unwrap_or_else(|| (task.clone(), since)));
-            }
-        }
-        let known = std::mem::replace(&mut self.known, overdue);
+        let overdue: Vec<_> = self
+            .overdue(now)
+            .map(|(task, since)| (task.clone(), since))
+            .collect();
         let mut messages = Vec::new();
-        for (task, since) in &self.known {
-            if !is_in(&known, task) {
+        for (task, since) in &overdue {
+            if self.known.iter().all(|(known, _)| known != task) {
+                self.known.push((task.clone(), *since));
                 messages.push(task.slow(HumanDuration(now.duration_since(*since))));
             }
         }
-        for (task, since) in &known {
-            if !is_in(&self.known, task) {
-                messages.push(task.over(HumanDuration(now.duration_since(*since))));
+        let is_over =
+            |(task, _): &mut (Task, Instant)| !overdue.iter().any(|(it, _)| it.is_like(task));
+        let mut told: Vec<Task> = Vec::new();
+        for (task, since) in self.known.extract_if(.., is_over) {
+            if !told.iter().any(|it| it.is_like(&task)) {
+                messages.push(task.over(HumanDuration(now.duration_since(since))));
+                told.push(task);
             }
         }
         messages
@@ -186,7 +186,7 @@ impl Tasks {
 }
 
 impl Task {
-    /// Whether both are logged as one.
+    /// Whether both are over at once.
     fn is_like(&self, other: &Task) -> bool {
         match (self, other) {
             (Task::Dir { dir, .. }, Task::Dir { dir: other, .. }) => dir == other,
@@ -264,30 +264,35 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_logged_by_its_name_and_once_whatever_waits_for_it() {
+    fn a_directory_is_logged_by_its_name_once_for_each_effect_and_when_nothing_waits_for_it() {
         let watchdog = Watchdog::default().of(Path::new("/state"));
         let spool = watchdog.of(Path::new("/spool"));
         let messages = |later| -> Vec<String> {
             let messages = watchdog.lock().check(Instant::now() + later);
             messages.iter().map(Message::to_string).collect()
         };
-        spool.dir("clients wait", || {
-            spool.dir("events wait", || {
-                let [slow] = &messages(MINUTE)[..] else {
-                    panic!("one directory");
-                };
-                assert!(
-                    slow.starts_with("/spool: no answer for 1m") && slow.ends_with("clients wait")
-                );
+        let assert_slow = |effect| {
+            let slow = messages(MINUTE);
+            assert!(slow.len() == 1 && slow[0].starts_with("/spool: no answer for 1m"));
+            assert!(slow[0].ends_with(effect), "{slow:?}");
+        };
+        spool.dir("events wait", || {
+            assert_slow("events wait");
+            spool.dir("clients wait", || {
+                assert_slow("clients wait");
                 watchdog.dir(EFFECT, || {
                     let slow = messages(MINUTE);
                     assert!(slow.len() == 1 && slow[0].starts_with("/state: no answer"));
                 });
                 assert!(messages(MINUTE)[0].starts_with("/state: answered"));
             });
-            assert_eq!(messages(MINUTE), [""; 0]);
+            for effect in ["clients wait", "events wait"] {
+                assert_eq!(messages(MINUTE), [""; 0]);
+                spool.dir(effect, || assert_eq!(messages(MINUTE), [""; 0]));
+            }
         });
-        assert!(messages(MINUTE)[0].starts_with("/spool: answered"));
+        let over = messages(MINUTE);
+        assert!(over.len() == 1 && over[0].starts_with("/spool: answered"));
     }
 
     #[test]

@@ -297,7 +297,8 @@ macro_rules! source_messages {
         /// The checkpoint, or the spool's position, can be written again.
         CheckpointRestored { path: String } = "checkpoint_restored" Info
             "{path}: checkpoint written again";
-        /// The directory does not answer; the part after `;` says what waits for it. Events are delivered all the same.
+        /// The directory does not answer; the part after `;` says what waits for it. If more than one thing does, each has
+        /// a line. Events are delivered all the same.
         /// **Fix:** repair the mount, or use another `--state-dir` or `--spool-dir`.
         StateDirSlow { dir: String, lasts: HumanDuration, effect: &'static str } = "state_dir_slow" Warn
             "{dir}: no answer for {lasts}, as on a mount whose server is down; {effect}";
