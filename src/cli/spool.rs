@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::buffer::spool::dir::{Access, Dir, RealDir, SpoolFile};
 use crate::buffer::spool::position::{self, Stored};
+use crate::buffer::spool::record::RECORD_HEAD;
 use crate::buffer::spool::scan::{Scan, Scanned};
 use crate::buffer::spool::segments::{self, Segment};
 use crate::cli::terminal::{columns, note, print, shown};
@@ -76,7 +77,7 @@ pub fn spool(options: &SpoolOptions) -> Result<ExitCode, CommandError> {
     let dir = RealDir::existing(&path).map_err(|error| no_spool(&error))?;
     // Must come before the segments are listed: a running agent adds to them.
     let end = position::read(&dir).map_err(failed)?.resume(None).end;
-    let segments = segments::list(&dir).map_err(failed)?;
+    let segments = segments::as_read(&dir, end).map_err(failed)?;
     let stored = stored(&dir).map_err(failed)?;
     if stored == Stored::Missing && segments.is_empty() {
         return Err(no_spool(&"there is no spool"));
@@ -187,6 +188,12 @@ fn read(
     let mut scan = Scan::default();
     loop {
         match scan.next(&*file, found.segment.bytes) {
+            Ok(Scanned::Record(head, lines)) if head.end() > found.segment.until => {
+                // The next segment has what begins beyond its first number.
+                if head.first < found.segment.until {
+                    found.damaged += (RECORD_HEAD + lines.len()) as u64;
+                }
+            }
             Ok(Scanned::Record(head, lines)) => {
                 found.events += u64::from(head.events);
                 found.times = Some((found.times.map_or(head.time, |times| times.0), head.time));

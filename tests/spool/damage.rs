@@ -59,7 +59,12 @@ fn damage_costs_what_it_touches_and_is_counted_logged_and_set_aside() {
     let no_position: Damage = |segments| {
         fs::remove_file(segments[0].parent().unwrap().join("position")).unwrap();
     };
+    let copy: Damage = |segments| {
+        let within = segments[0].with_file_name("00000000000000000007.spool");
+        fs::copy(&segments[0], within).unwrap();
+    };
     let cases = [
+        ("a copy among its events", copy, true, true),
         ("a zeroed page", zero_a_page, true, true),
         ("a flipped bit", flip, true, true),
         (
@@ -96,6 +101,7 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
     let host = Host::new();
     let count = filled(&host);
     damage(&host.segments());
+    let (_, shown) = host.cli("verify", &["--json"]);
     let agent = host.start(&[]);
     eventually(name, || host.is_idle().then_some(()));
     let corrupt = host
@@ -111,6 +117,8 @@ fn assert_costs(name: &str, damage: Damage, is_counted: bool, sets_aside: bool) 
     // The killed agent may just have posted the first one.
     assert!(came.len() <= numbers.len() + 1, "{name}: once");
     assert_eq!(numbers.len() + corrupt, count, "{name}: {corrupt} corrupt");
+    let known = format!("\"missing_events\": {corrupt},\n  \"position\"");
+    assert!(shown.contains(&known), "{name}: {corrupt} {shown}");
     assert_eq!(corrupt > 0, is_counted, "{name}: {corrupt}");
     assert!(corrupt <= 6000 * 3, "{name}: {corrupt}");
     let (balance, log) = stop(agent);

@@ -127,6 +127,30 @@ pub fn list(dir: &dyn Dir) -> io::Result<Vec<Segment>> {
     Ok(of(dir.list()?))
 }
 
+/// The same, each with the number [until](Segment::until) which a start reads it. `known_end` is what the position says.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn as_read(dir: &dyn Dir, known_end: u64) -> io::Result<Vec<Segment>> {
+    let mut list = list(dir)?;
+    let (mut until, mut is_last) = (u64::MAX, true);
+    for segment in list.iter_mut().rev() {
+        segment.until = until;
+        // As in `open`: an empty one, and a last one without events, take nothing from those before.
+        let is_needed = !is_last || known_end > segment.first || has_events(dir, segment);
+        if segment.bytes > 0 && is_needed {
+            (until, is_last) = (segment.first, false);
+        }
+    }
+    Ok(list)
+}
+
+/// Whether it has events, or may have some.
+fn has_events(dir: &dyn Dir, segment: &Segment) -> bool {
+    let last = last_event(dir, segment);
+    last.map_or(true, |last| last.is_unreadable || last.end > segment.first)
+}
+
 /// The bytes of those that have events which were not delivered. Reads only the last one.
 ///
 /// # Errors
