@@ -11,13 +11,11 @@ use super::dir::Dir;
 use super::files::Files;
 use super::group::{Appended, Group, SyncMode, Trouble, Unsynced, bytes_of, result_of};
 use super::marks::Marks;
-use super::reader::Damage;
 use super::record::Record;
 use super::segments::{self, Segments};
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
-use crate::telemetry::message::{Events, Message};
 use crate::telemetry::watchdog::Watchdog;
 
 /// How many bytes may wait to be written whose source does not wait for that.
@@ -42,6 +40,8 @@ pub(super) struct State {
     pub(super) segments: Segments,
     /// None while a thread writes.
     pub(super) writer: Option<Writer>,
+    /// Since when it does.
+    pub(super) writing_since: Option<Instant>,
     /// What to write next.
     pub(super) pending: Group,
     /// How many bytes must still be written, or are being written.
@@ -110,6 +110,7 @@ impl State {
             dir: None,
             segments: Segments::default(),
             writer: None,
+            writing_since: None,
             pending: Group::default(),
             claimed: 0,
             writing: 0,
@@ -281,27 +282,6 @@ impl Shared {
         }
     }
 
-    /// Reports once that a segment is damaged.
-    pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
-        Message::SpoolDamaged {
-            file: format!("{}/{name}", self.path),
-            events: Events(events),
-            bytes,
-        }
-        .log();
-        self.report.spool_damaged(bytes);
-    }
-
-    /// The same, when that is noticed while it is read.
-    pub(super) fn found_damaged(&self, damage: &Damage) {
-        let is_new = self.lock().segments.damaged(damage.segment);
-        let name = segments::name(damage.segment);
-        match is_new {
-            true => self.damaged(&name, damage.events, damage.bytes),
-            false => self.report.spool_damaged(damage.bytes),
-        }
-    }
-
     /// These events are on disk, or never will be.
     pub(super) fn end(&self, state: &mut State, groups: &[Group], result: Appended) {
         for group in groups {
@@ -316,7 +296,7 @@ impl Shared {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, Appended) {
-        let Some(mut writer) = state.writer.take() else {
+        let Some(mut writer) = state.take_writer() else {
             return (state, Appended::Unavailable);
         };
         let blank = std::mem::take(&mut state.blank);
@@ -369,7 +349,7 @@ impl Shared {
 
     /// The writer is free again: a thread may be waiting for it.
     pub(super) fn hand_back(&self, state: &mut State, writer: Writer) {
-        state.writer = Some(writer);
+        (state.writer, state.writing_since) = (Some(writer), None);
         if !state.pending.is_empty() {
             match &state.pending.ticket {
                 Some(ticket) => ticket.wake_one(),

@@ -5,9 +5,10 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::group::{Appended, SyncMode, Trouble, result_of};
-use super::reader::Reader;
+use super::reader::{Damage, Reader};
 use super::segments;
 use super::shared::{IF_IT_HANGS, Shared, State, UNWRITTEN};
+use super::writer::Writer;
 use crate::buffer::chunk::CHUNK_BYTES;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::counters::Reason;
@@ -16,6 +17,8 @@ use crate::text::quantity::{HumanDuration, Size};
 
 /// How long a stream is not read while too much is unwritten; then its events go through memory.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a write may last until streams go through memory, where no write holds them up.
+pub(super) const SLOW: Duration = Duration::from_secs(1);
 /// How long until a disk that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// With how many bytes. What is larger may not have room for longer, which is to keep nothing else out.
@@ -45,6 +48,21 @@ impl State {
             too_large: known.and_then(|known| known.too_large),
         });
         !is_known
+    }
+
+    /// What writes, if nobody has it.
+    pub(super) fn take_writer(&mut self) -> Option<Writer> {
+        let writer = self.writer.take()?;
+        self.writing_since = Some(Instant::now());
+        Some(writer)
+    }
+
+    /// Whether streams had better not wait for what is being written, or for all that waits to be.
+    fn is_behind(&self) -> bool {
+        let hangs = self
+            .writing_since
+            .is_some_and(|since| since.elapsed() >= SLOW);
+        hangs || self.claimed >= UNWRITTEN
     }
 
     /// How long something was wrong, once that has been over for some time.
@@ -166,7 +184,7 @@ impl Shared {
             state.lacks_room = true;
             return Some(Appended::Full);
         }
-        let is_busy = !waits && state.claimed >= UNWRITTEN;
+        let is_busy = !waits && state.is_behind();
         match state.dir {
             None => Some(Appended::Unavailable),
             Some(_) => is_busy.then_some(Appended::Unavailable),
@@ -212,7 +230,7 @@ impl Shared {
 
     /// Tries out a disk that has failed. To be called if [`State::must_try_out`] says so.
     pub(super) fn try_out<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let Some(writer) = state.writer.take() else {
+        let Some(writer) = state.take_writer() else {
             return state;
         };
         let first = state.segments.next();
@@ -243,6 +261,27 @@ impl Shared {
             .log();
         }
         stop.wait(RETRY)
+    }
+
+    /// Reports once that a segment is damaged.
+    pub(super) fn damaged(&self, name: &str, events: u64, bytes: u64) {
+        Message::SpoolDamaged {
+            file: format!("{}/{name}", self.path),
+            events: Events(events),
+            bytes,
+        }
+        .log();
+        self.report.spool_damaged(bytes);
+    }
+
+    /// The same, when that is noticed while it is read.
+    pub(super) fn found_damaged(&self, damage: &Damage) {
+        let is_new = self.lock().segments.damaged(damage.segment);
+        let name = segments::name(damage.segment);
+        match is_new {
+            true => self.damaged(&name, damage.events, damage.bytes),
+            false => self.report.spool_damaged(damage.bytes),
+        }
     }
 
     /// At the end, so many events that count as received are not on disk, which had no room for them or hangs. The

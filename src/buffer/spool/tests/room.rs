@@ -1,12 +1,13 @@
 //! How long others wait for one that there is no room for, or for a disk that hangs.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::disk::FakeDir;
+use super::disk::{FakeDir, Meanwhile};
 use super::life::{LIMIT, Life, SEGMENT, chunk, retry};
-use crate::buffer::spool::shared::{State, UNWRITTEN};
-use crate::buffer::spool::trouble::{QUIET, TRIED};
+use crate::buffer::spool::shared::{Shared, State, UNWRITTEN};
+use crate::buffer::spool::trouble::{QUIET, SLOW, TRIED};
 use crate::buffer::spool::{Appended, SyncMode};
 
 #[test]
@@ -31,6 +32,30 @@ fn a_disk_that_hangs_delays_streams_once_until_it_has_written() {
         assert!(took >= Duration::from_millis(500), "{took:?}");
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
+}
+
+/// However little there is to write.
+#[test]
+fn behind_a_write_that_hangs_streams_go_through_memory() {
+    let dir = FakeDir::default();
+    let mut life = Life::new(&dir, SyncMode::Second);
+    let stream = |shared: &Shared, line| shared.append(&mut chunk(line), 0, false);
+    dir.disk().meanwhile = Meanwhile::new({
+        let shared = Arc::clone(&life.shared);
+        move || {
+            assert_eq!(stream(&shared, "2 behind it"), Appended::Taken);
+            shared.lock().writing_since = Instant::now().checked_sub(SLOW);
+            assert_eq!(stream(&shared, "in memory"), Appended::Unavailable);
+            Ok(())
+        }
+    });
+    assert_eq!(stream(&life.shared, "1 hangs"), Appended::Taken);
+    life.write();
+    assert_eq!(stream(&life.shared, "3 later"), Appended::Taken);
+    life.write();
+    life.read();
+    let lines = ["1 hangs", "2 behind it", "3 later"];
+    assert!(life.seen.keys().eq(lines) && life.seen.values().all(|times| *times == 1));
 }
 
 /// A body that does not fit keeps nobody out for longer than until the disk is tried again, however often it comes.
