@@ -166,7 +166,7 @@ impl Agent {
             trail.finish(left() / 2);
         }
         // Here and not by a sender: one may be stuck.
-        let last = self.report.stopped(self.stats.resuming());
+        let last = self.report.stopped(self.stats.resuming().events());
         if let Some(status_file) = self.status_file {
             status_file.finish(last, left() / 2);
         }

@@ -350,7 +350,7 @@ impl Start<'_> {
     /// Starts reading the spool. It counts as one more source.
     fn feed(&self, spool: Spool) -> Result<(), CommandError> {
         let producer = self.producer.while_below(spooling::ahead(self.options));
-        let producer = producer.resuming(true.into()).taking_large();
+        let producer = producer.resuming(spool.resumes()).taking_large();
         let stop = self.shutdown.clone();
         let last_events = self.options.batch_events;
         self.spawn_source("spool-read", move || {

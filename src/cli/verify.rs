@@ -20,8 +20,8 @@ use crate::framer::{Frame, Framer, MAX_DEPTH};
 use crate::sys::exit;
 use crate::telemetry::message::Events;
 use crate::text::ranges::Ranges;
-use crate::trail::RESENT;
 use crate::trail::verify::{Found, Stream};
+use crate::trail::{READ_AGAIN, RESENT};
 
 /// The most bytes of an event, with all that an export wraps around it.
 const MAX_EVENT: usize = 64 << 20;
@@ -192,6 +192,7 @@ fn findings(stream: &Stream) -> Vec<(&'static str, Ranges, String)> {
         let (lost, list) = (Events(numbers.count()), listed(&numbers));
         let what = match reason {
             RESENT => format!("numbers of records that were sent again: {list}"),
+            READ_AGAIN => format!("{lost} read again, with other numbers: {list}"),
             _ => format!(
                 "{lost} lost ({}), which the trail says: {list}",
                 shown(reason)

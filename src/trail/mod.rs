@@ -33,6 +33,8 @@ const MAX_RANGES: usize = 400;
 
 /// The reason for gaps that are no losses: what was lost are records, which are sent again.
 pub const RESENT: &str = "resent";
+/// The same for events: the next start reads them again, with other numbers.
+pub const READ_AGAIN: &str = "read_again";
 /// The reason of what the webhook rejects.
 const REJECTED: &str = "rejected";
 
@@ -151,17 +153,25 @@ impl Trail {
         self.add("stop", "stop".into(), self.balance(view), view);
     }
 
-    /// The agent ends. What is not final now never will be: it is lost, or the next start reads it again.
-    pub fn end(&mut self, losses: Gaps, unfinished: &Ranges, view: &View) {
+    /// The agent ends. What is not final now never will be: it is lost, unless the next start sends it again, as it does
+    /// with records, or reads it again, as those that are `resuming`.
+    pub fn end(&mut self, losses: Gaps, unfinished: &Ranges, resuming: &Ranges, view: &View) {
         self.note(losses, view);
-        let base = self.base;
-        let mut gap = Gap::at(view.time);
-        let numbers = unfinished.iter();
-        let numbers = numbers.map(|range| base + range.start..base + range.end);
-        gap.add(0, numbers, view.time);
-        if gap.events() > 0 {
-            let key = (String::new(), Reason::Shutdown.label().into());
-            self.saved.add_gap(key, gap);
+        let records = self.saved.outbox.iter().filter_map(|entry| entry.seq);
+        let records: Ranges = records.map(|seq| seq..seq + 1).collect();
+        let events = unfinished.without(&records);
+        let lost = events.without(resuming);
+        for (reason, numbers) in [
+            (RESENT, unfinished.without(&events)),
+            (READ_AGAIN, events.without(&lost)),
+            (Reason::Shutdown.label(), lost),
+        ] {
+            let mut gap = Gap::at(view.time);
+            gap.add(0, numbers.iter(), view.time);
+            if gap.events() > 0 {
+                let key = (String::new(), reason.to_owned());
+                self.saved.add_gap(key, gap.above(self.base));
+            }
         }
         self.saved.is_clean = true;
         self.saved.last_final = self.saved.next;

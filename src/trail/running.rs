@@ -102,9 +102,10 @@ fn run(opened: Opened, parts: Parts, end: &Receiver<()>, stopped: impl FnOnce())
     stopped();
     let _ = end.recv();
     let mut view = thread.view();
-    view.balance = thread.report.last_balance(thread.stats.resuming());
+    let resuming = thread.stats.resuming();
+    view.balance = thread.report.last_balance(resuming.events());
     let losses = thread.report.take_gaps();
-    trail.end(losses, &thread.stats.unfinished(), &view);
+    trail.end(losses, &thread.stats.unfinished(), &resuming, &view);
     thread.writer.write(trail.saved());
 }
 

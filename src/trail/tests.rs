@@ -61,6 +61,8 @@ struct World {
     /// How many of the queue's events the report has as received.
     counted: u64,
     archive: Vec<(u64, String)>,
+    /// What was not final at the ends of starts, by what becomes of it.
+    unfinished: BTreeMap<&'static str, Ranges>,
     seconds: u64,
     is_forwarding: bool,
 }
@@ -106,6 +108,7 @@ impl World {
             report: report(),
             counted: 0,
             archive: Vec::new(),
+            unfinished: BTreeMap::new(),
             seconds: 0,
             is_forwarding: true,
         }
@@ -181,7 +184,24 @@ impl World {
             self.trail.stop(losses, &mut self.queue, &now);
             self.trail.queue(&mut self.queue, &now);
             let now = self.view();
-            self.trail.end(Gaps::new(), &self.queue.unfinished(), &now);
+            let unfinished = self.queue.unfinished();
+            let is_odd = |seq: &Seq| seq % 2 == 1;
+            let resuming: Ranges = (unfinished.iter().flatten().filter(is_odd))
+                .map(|seq| seq..seq + 1)
+                .collect();
+            for seq in unfinished.iter().flatten() {
+                let reason = match self.queue.lines[&seq].contains(record::KIND) {
+                    true => RESENT,
+                    false if is_odd(&seq) => READ_AGAIN,
+                    false => Reason::Shutdown.label(),
+                };
+                let number = self.trail.base + seq;
+                self.unfinished
+                    .entry(reason)
+                    .or_default()
+                    .add(number..number + 1);
+            }
+            self.trail.end(Gaps::new(), &unfinished, &resuming, &now);
             self.kept = self.trail.saved().json();
         }
         self.losses.clear();
@@ -297,6 +317,12 @@ proptest! {
         prop_assert!(found.is_explained(), "{:#?}", found);
         let stream = &found.streams[&world.trail.saved.stream];
         prop_assert_eq!(stream.seen.count(), world.archive.len() as u64);
+        for (reason, numbers) in &world.unfinished {
+            prop_assert!(numbers.without(&stream.gaps[*reason]).is_empty(), "{}: {}", reason, numbers);
+        }
+        for reason in [READ_AGAIN, Reason::Shutdown.label()] {
+            prop_assert_eq!(stream.gaps.get(reason), world.unfinished.get(reason), "{}", reason);
+        }
         // And whatever is removed is noticed, unless it was the last.
         let place = removed.index(world.archive.len());
         let (number, line) = &world.archive[place];

@@ -59,11 +59,11 @@ impl QueueStats {
         state.acks.unfinished(state.enqueued)
     }
 
-    /// How many events that are not final the next start reads again.
-    pub fn resuming(&self) -> usize {
+    /// The numbers of those of them that the next start reads again.
+    pub fn resuming(&self) -> Ranges {
         let state = self.shared.lock();
         let resuming = state.resuming.iter().filter(|(resumes, _)| resumes.get());
-        resuming.map(|(_, seqs)| seqs.events()).sum()
+        resuming.flat_map(|(_, seqs)| seqs.iter()).collect()
     }
 
     /// No more events are taken into the queue, except for records of the trail; those who wait for room are woken.

@@ -21,6 +21,7 @@ use crate::buffer::queue::{Producer, QueueStats};
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::thread;
 use crate::telemetry::Report;
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::watchdog::Watchdog;
 
 /// How a spool is configured.
@@ -115,6 +116,11 @@ impl Spool {
             shared: Arc::clone(&self.0),
             source,
         }
+    }
+
+    /// Whether the next start finds what is not delivered.
+    pub fn resumes(&self) -> Resumes {
+        self.0.resumes.clone()
     }
 
     /// For a sender.

@@ -16,6 +16,7 @@ use super::segments::{self, Segments};
 use super::writer::{Writer, Written};
 use crate::buffer::chunk::{CHUNK_BYTES, Chunk};
 use crate::telemetry::Report;
+use crate::telemetry::resumes::Resumes;
 use crate::telemetry::watchdog::Watchdog;
 
 /// How many bytes may wait to be written whose source does not wait for that.
@@ -102,6 +103,8 @@ pub(super) struct Shared {
     pub(super) sync: SyncMode,
     pub(super) report: Arc<Report>,
     pub(super) watchdog: Watchdog,
+    /// Whether the next start finds what is not delivered.
+    pub(super) resumes: Resumes,
 }
 
 impl State {
@@ -184,6 +187,7 @@ impl Shared {
             sync,
             report,
             watchdog,
+            resumes: true.into(),
         }
     }
 

@@ -298,7 +298,7 @@ impl Shared {
             Message::SpoolHidden { dir, events }.log();
         }
         self.report.unnumbered_gap(Reason::Shutdown.label(), unread);
-        self.report.not_left(events - unread);
+        self.resumes.set(false);
     }
 
     /// Something was written, or there is room for it. Not all is well while earlier events are lost.

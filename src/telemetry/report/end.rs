@@ -29,11 +29,6 @@ impl Report {
         self.state().left += events as u64;
     }
 
-    /// Of the events in the queue, the next start does not find so many after all.
-    pub fn not_left(&self, events: u64) {
-        self.state().not_left += events;
-    }
-
     /// The counts at the end: what is still in memory is lost, except for what the next start reads again, which
     /// includes `queued` events of the queue.
     pub fn last_balance(&self, queued: usize) -> Balance {
@@ -44,7 +39,7 @@ impl Report {
     fn at_end(&self, state: &State, balance: Balance, queued: usize) -> Balance {
         balance.at_end(match self.resumes(None) {
             true => u64::MAX,
-            false => state.left(queued as u64),
+            false => state.left + queued as u64,
         })
     }
 

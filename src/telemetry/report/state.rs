@@ -77,8 +77,6 @@ pub(super) struct State {
     pub(super) corrupt_bytes: u64,
     /// Events outside of the queue at the end that the next start reads again.
     pub(super) left: u64,
-    /// Events in the queue at the end that it does not find again, though their source resumes.
-    pub(super) not_left: u64,
     /// The last line was logged.
     has_stopped: bool,
 }
@@ -314,11 +312,6 @@ impl State {
             messages.extend(source.sum_up(within));
         }
         messages
-    }
-
-    /// How many events the next start reads again, if these of the queue would be.
-    pub(super) fn left(&self, queued: u64) -> u64 {
-        (self.left + queued).saturating_sub(self.not_left)
     }
 
     /// What must be logged before the balance.
