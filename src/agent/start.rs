@@ -76,9 +76,11 @@ pub(super) fn start(
     let (tell, events) = unbounded();
     let (alive, others) = bounded(0);
     let (producer, consumer) = queue(spooling::memory(options));
+    let (resumes, trail) = (&sources.resumes, opened.trail.as_ref());
+    let report = report_on(options, resumes, &opened.rules, trail);
     let start = Start {
         options,
-        report: Arc::new(report_on(options, &sources.resumes, &opened.rules)),
+        report: Arc::new(report),
         watchdog: opened.watchdog,
         producer,
         shutdown: opened.shutdown,
@@ -143,19 +145,23 @@ fn notify_ready(notify: Option<&Notify>) {
     }
 }
 
-fn report_on(options: &RunOptions, resumes: &[Resumes], rules: &LiveRules) -> Report {
+fn report_on(
+    options: &RunOptions,
+    resumes: &[Resumes],
+    rules: &LiveRules,
+    trail: Option<&trail::running::Opened>,
+) -> Report {
     let sources = options.sources.iter().zip(resumes);
     let sources = sources.map(|(spec, resumes)| ReportedSource {
         name: spec.to_string(),
         resumes: resumes.clone(),
     });
-    let trail = options.trail.trail.then(|| ReportedSource {
+    let of_trail = trail.map(|trail| ReportedSource {
         name: "trail".into(),
-        // What the spool keeps is sent by the next start.
-        resumes: true.into(),
+        resumes: trail.store.is_some().into(),
     });
-    let mut report = Report::new(options.report_interval, sources.chain(trail).collect());
-    if options.trail.trail {
+    let mut report = Report::new(options.report_interval, sources.chain(of_trail).collect());
+    if trail.is_some() {
         report = report.with_trail();
     }
     report.filters(&rules.excluding());
@@ -326,7 +332,8 @@ impl Start<'_> {
             return Ok(None);
         };
         let parts = trail::running::Parts {
-            producer: self.producer.resuming(true.into()),
+            // What is kept is sent by the next start.
+            producer: (self.producer).resuming(opened.store.is_some().into()),
             report: Arc::clone(&self.report),
             source: self.report.balance().sources() - 1,
             rules: self.rules.clone(),

@@ -285,6 +285,31 @@ fn without_a_state_directory_the_trail_works_for_this_start() {
     assert_eq!(verify(&arrived(&hook)).0, 0);
 }
 
+/// Nobody sends its records again.
+#[test]
+fn without_a_state_directory_records_that_are_not_delivered_are_lost() {
+    let hook = Webhook::start();
+    hook.always(Answer::status(503));
+    let mut agent = agent(
+        &hook,
+        Path::new("/proc/none"),
+        &["--shutdown-timeout=100ms"],
+    )
+    .spawn();
+    agent.wait_for_log("delivery failed");
+    feed(&mut agent, 0..10);
+    agent.signal(libc::SIGTERM);
+    let ended = agent.wait();
+    let balance = ended.balance();
+    balance.holds();
+    assert_eq!(
+        (balance.dropped, balance.left),
+        (balance.received, 0),
+        "{}",
+        ended.log
+    );
+}
+
 /// They are in the file, of which the next start reads them again, with other numbers.
 #[test]
 fn what_is_only_late_is_not_said_to_be_lost() {

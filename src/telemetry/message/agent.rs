@@ -20,10 +20,11 @@ macro_rules! agent_messages {
         /// **Fix:** send one signal, and wait for `stopped`: it takes at most `--shutdown-timeout`.
         StoppingAtOnce {} = "stopping_at_once" Warn
             "stopping at once: second signal";
-        /// The final balance; always the last line. What it lacks, `source_cut_off` says before it. `dropped` is followed by the reasons. `buffered` events are those of files
-        /// and of the spool, which the next start sends; `recovered` events were left in the spool by an earlier start.
-        /// Rejected, filtered and redelivered events, masked values and refused requests are shown if there were any. If this
-        /// line is missing, the process was killed: look for `oom-kill` in the journal.
+        /// The final balance; always the last line. What it lacks, `source_cut_off` says before it. `dropped` is followed
+        /// by the reasons. `buffered` events are those of files, of the spool and of the trail, which the next start sends;
+        /// `recovered` events were left in the spool by an earlier start. Rejected, filtered and redelivered events, masked
+        /// values and refused requests are shown if there were any. If this line is missing, the process was killed: look
+        /// for `oom-kill` in the journal.
         Stopped {
             received: u64, recovered: IfAny, delivered: u64, dropped: u64, reasons: Reasons, rejected: IfAny, filtered: IfAny,
             buffered: u64, redelivered: IfAny, redacted: IfAny, refused: IfAny
