@@ -31,7 +31,8 @@ const WRAPPING: usize = 8;
 /// How many ranges of a set are shown to people.
 const SHOWN: usize = 20;
 
-/// Reads the exports, and reports what is missing. The exit code is 1 if something is missing that no record explains.
+/// Reads the exports, and reports what is missing. The exit code is 1 if something is missing that no record explains,
+/// or if a line has no stream.
 ///
 /// # Errors
 /// An export can't be read.
@@ -144,6 +145,9 @@ fn as_text(found: &Found) -> String {
         false if found.streams.is_empty() => "no stream of a trail is in it\n",
         false if found.lacks_numbers() => {
             "no event of the export has a number: nothing is known about them\n"
+        }
+        false if found.are_streams_explained() => {
+            "all that has a number is explained; nothing is known about the other lines\n"
         }
         false => "NOT all is explained\n",
     };

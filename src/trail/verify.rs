@@ -92,16 +92,20 @@ impl Found {
         }
     }
 
-    /// Whether records account for everything that is missing.
+    /// Whether records account for everything that is missing, and nothing is in the export of which they say nothing.
     pub fn is_explained(&self) -> bool {
+        self.others == 0 && self.are_streams_explained()
+    }
+
+    /// The same, whatever else is in the export.
+    pub fn are_streams_explained(&self) -> bool {
         let mut streams = self.streams.values();
         let is_whole = |stream: &Stream| {
             stream.unexplained().is_empty()
                 && stream.lost_records().is_empty()
                 && stream.conflicts().is_empty()
         };
-        let is_checked = !self.streams.is_empty() && !self.lacks_numbers();
-        self.unreadable == 0 && is_checked && streams.all(is_whole)
+        self.unreadable == 0 && !self.streams.is_empty() && streams.all(is_whole)
     }
 
     /// Whether there are events, but none has a number: then nothing is known about them.
