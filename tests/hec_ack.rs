@@ -353,6 +353,24 @@ fn an_endpoint_that_indexes_nothing_does_not_hold_up_another() {
     assert_eq!(ended.balance().delivered, 50, "{}", ended.log);
 }
 
+/// It takes what it is sent; only its queries are refused.
+#[test]
+fn an_endpoint_that_refuses_queries_does_not_hold_up_another() {
+    let (first, other) = (Splunk::start(None), Splunk::start(Some(Duration::ZERO)));
+    first.change(|state| state.ack = Some(Answer::status(404)));
+    let urls = format!("{} {}", first.url(), other.url());
+    let mut agent = start(&urls, &["--hec-ack", "--batch-events=10"]);
+    feed(&mut agent, &numbered(0..50));
+    let log = agent.wait_for_log("the other endpoints are used until it works again");
+    let name = first.hook.address().to_string();
+    assert!(log.contains(&name) && log.contains("HTTP 404"), "{log}");
+    agent.close_stdin();
+    let ended = agent.wait();
+    assert_eq!(ended.balance().delivered, 50, "{}", ended.log);
+    assert!(!ended.log.contains("delivery failed"), "{}", ended.log);
+    assert_eq!(other.indexed(), numbered(0..50).into_iter().collect());
+}
+
 #[test]
 fn queries_that_fail_are_made_again_and_those_that_are_refused_need_a_fix() {
     let splunk = Splunk::start(Some(Duration::ZERO));

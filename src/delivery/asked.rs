@@ -32,13 +32,15 @@ impl Delivery {
             // Nothing was gained, and the same may happen again.
             let delay = self.backoff.next_delay();
             self.wait(launch.sender, delay, now);
-        } else if !self.is_distrusted {
+        } else if !self.posted.distrusts(launch.endpoint) {
             self.passed(launch, now, effects);
         }
     }
 
     /// These are posted again.
     pub(super) fn post_again(&mut self, bodies: Vec<Body>) {
+        // There may be room for others.
+        self.wakes |= !bodies.is_empty();
         for Body {
             attempt, spooled, ..
         } in bodies
@@ -86,28 +88,53 @@ impl Delivery {
         if !indexed.is_empty() || !spooled.is_empty() {
             effects.push(Effect::Delivered(indexed));
             effects.push(Effect::Indexed(spooled, bytes));
-            if std::mem::take(&mut self.is_distrusted) {
+            if self.posted.trust(query.endpoint) {
+                if self.route.restore(query.endpoint, now) {
+                    effects.push(Effect::EndpointRestored(query.endpoint));
+                }
                 self.passed(Launch::default(), now, &mut effects);
             }
         }
         match answer {
             Ok(_) => effects.push(Effect::QueryAnswered),
-            Err(error) if error.cause == Cause::Aborted => {}
+            Err(error) if error.cause == Cause::Aborted => return effects,
             Err(error) if error.cause == Cause::Settings => {
-                let lost = self
-                    .posted
-                    .lose(query.sender, query.endpoint, &error.message);
+                let (sender, endpoint) = (query.sender, query.endpoint);
+                let lost = self.posted.lose(sender, endpoint, &error.message);
                 self.post_again(lost);
-                // Only an acknowledgement shows that the settings are right again.
-                self.is_distrusted = true;
-                let launch = Launch {
-                    number: self.launches + 1,
-                    ..Launch::default()
-                };
-                self.hold_off(launch, error, now, &mut effects);
+                self.distrust(query, error, now, &mut effects);
+                return effects;
             }
             Err(error) => effects.push(Effect::QueryFailed(error)),
         }
+        let (late, why) = self.posted.expire(query, now);
+        self.post_again(late);
+        if let Some(why) = why {
+            let error = DeliveryError::transient(Cause::Timeout, why);
+            self.distrust(query, error, now, &mut effects);
+        }
         effects
+    }
+
+    /// The endpoint takes bodies, but does not say that they are indexed.
+    fn distrust(
+        &mut self,
+        query: &Query,
+        error: DeliveryError,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (sender, endpoint) = (query.sender, query.endpoint);
+        self.posted.distrust(endpoint);
+        (self.route).blame(endpoint, self.launches, &error, now);
+        effects.push(Effect::EndpointFailed(endpoint, error.clone()));
+        if !self.route.any_works() {
+            let launch = Launch {
+                number: self.launches + 1,
+                sender,
+                ..Launch::default()
+            };
+            self.hold_off(launch, error, now, effects);
+        }
     }
 }

@@ -73,8 +73,6 @@ pub struct Delivery {
     pub(super) route: Route,
     pub(super) posted: Posted,
     pub(super) again: Again,
-    /// What was posted is not acknowledged, and only an operator can fix that: one event at a time is tried.
-    pub(super) is_distrusted: bool,
     /// All senders wait.
     wait_until: Option<Instant>,
     /// The limit of the rate of all senders together.
@@ -139,7 +137,6 @@ impl Delivery {
             route: Route::new(terms.policy, &backoff),
             posted: Posted::default(),
             again: Again::default(),
-            is_distrusted: false,
             backoff,
             wait_until: None,
             failed_in_a_row: 0,
@@ -208,7 +205,6 @@ impl Delivery {
         self.route = Route::new(terms.policy, &self.backoff);
         let lost = self.posted.retarget(terms.ack_timeout);
         self.post_again(lost);
-        self.is_distrusted = false;
         self.wait_until = None;
         self.failed_in_a_row = 0;
         self.suspects_failed = 0;
@@ -247,7 +243,9 @@ impl Delivery {
             true => DOWN_IN_BETWEEN,
             false => DOWN,
         };
-        self.is_distrusted || self.failed_in_a_row >= enough
+        // What is taken and never acknowledged has not passed.
+        let is_deaf = self.posted.distrusts_all(self.terms.policy.endpoints);
+        is_deaf || self.failed_in_a_row >= enough
     }
 
     /// Whether requests have passed since the first failure that is not dealt with yet.
@@ -257,8 +255,6 @@ impl Delivery {
 
     /// What this sender should do now.
     pub fn next(&mut self, sender: usize, now: Instant) -> Step {
-        let expired = self.posted.expire(now);
-        self.post_again(expired);
         if let Some(query) = self.posted.due(sender, now) {
             return Step::Ask(query);
         }
@@ -299,8 +295,7 @@ impl Delivery {
         {
             return self.collect(limit, Some(now));
         }
-        let is_probed = self.in_flight.iter().any(|flight| flight.launch.is_probe)
-            || (self.is_distrusted && self.posted.events() > 0);
+        let is_probed = self.in_flight.iter().any(|flight| flight.launch.is_probe);
         if self.is_down() && is_probed {
             return Step::Wait(None);
         }

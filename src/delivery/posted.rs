@@ -6,7 +6,7 @@
 //! an acknowledgement can be trusted only while all bodies of a channel are known to be at one indexer. Whatever casts
 //! doubt on that starts a new channel: what was posted over the old one is posted again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, Launch};
@@ -33,6 +33,8 @@ pub(super) struct Posted {
     /// How long a body may take to be indexed; none if that is not asked.
     timeout: Option<Duration>,
     channels: BTreeMap<(usize, usize), Channel>,
+    /// Endpoints that take bodies and acknowledge none: only an acknowledgement shows that they work again.
+    distrusted: BTreeSet<usize>,
     /// How many channels there were.
     count: u64,
     /// Events in all bodies.
@@ -61,6 +63,8 @@ struct Channel {
     bodies: BTreeMap<u64, Body>,
     /// No query before this time.
     due: Instant,
+    /// When one of its bodies was last acknowledged.
+    indexed: Option<Instant>,
     /// How many bodies may wait: fewer after a doubt, since it may come again.
     max_bodies: usize,
 }
@@ -69,6 +73,7 @@ impl Posted {
     /// Bodies go to another target from now on. Returns what must be posted again.
     pub(super) fn retarget(&mut self, timeout: Option<Duration>) -> Vec<Body> {
         self.timeout = timeout;
+        self.distrusted.clear();
         let channels = std::mem::take(&mut self.channels).into_values();
         let bodies = channels.flat_map(|channel| channel.bodies.into_values());
         self.doubted(bodies.collect(), CHANGED)
@@ -92,6 +97,7 @@ impl Posted {
                 last: None,
                 bodies: BTreeMap::new(),
                 due: now,
+                indexed: None,
                 max_bodies: usize::MAX,
             }
         });
@@ -154,22 +160,43 @@ impl Posted {
         bodies
     }
 
-    /// Takes out what was not acknowledged in time. What is to be asked about now may be indexed: it stays until then.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Body> {
-        let Some(timeout) = self.timeout else {
-            return Vec::new();
+    /// Takes out what was not acknowledged in time, right after it was asked about. Returns why as well if the endpoint
+    /// has acknowledged nothing else in that time.
+    pub(super) fn expire(&mut self, query: &Query, now: Instant) -> (Vec<Body>, Option<String>) {
+        let place = (query.sender, query.endpoint);
+        let (Some(timeout), Some(channel)) = (self.timeout, self.channels.get_mut(&place)) else {
+            return (Vec::new(), None);
         };
         let mut old = Vec::new();
-        for channel in self.channels.values_mut().filter(|it| it.due > now) {
-            // The first is the oldest.
-            while let Some(first) = channel.bodies.first_entry()
-                && now.saturating_duration_since(first.get().at) >= timeout
-            {
-                old.push(first.remove());
-            }
+        // The first is the oldest.
+        while let Some(first) = channel.bodies.first_entry()
+            && now.saturating_duration_since(first.get().at) >= timeout
+        {
+            old.push(first.remove());
         }
+        let indexed = self.at(query.endpoint).filter_map(|it| it.indexed).max();
+        let is_silent = old.iter().any(|body| indexed.is_none_or(|at| at < body.at));
         let why = format!("not indexed within {}", HumanDuration(timeout));
-        self.doubted(old, &why)
+        (self.doubted(old, &why), is_silent.then_some(why))
+    }
+
+    /// From now on only an acknowledgement shows that this endpoint works.
+    pub(super) fn distrust(&mut self, endpoint: usize) {
+        self.distrusted.insert(endpoint);
+    }
+
+    /// It has acknowledged a body. Returns whether that was needed.
+    pub(super) fn trust(&mut self, endpoint: usize) -> bool {
+        self.distrusted.remove(&endpoint)
+    }
+
+    pub(super) fn distrusts(&self, endpoint: usize) -> bool {
+        self.distrusted.contains(&endpoint)
+    }
+
+    /// Whether all of so many endpoints are distrusted.
+    pub(super) fn distrusts_all(&self, endpoints: usize) -> bool {
+        self.distrusted.len() >= endpoints.max(1)
     }
 
     /// What the sender should ask now.
@@ -189,10 +216,19 @@ impl Posted {
         self.of(sender).map(|(_, channel)| channel.due).min()
     }
 
-    /// Whether the sender may post one more body to this endpoint.
+    /// Whether the sender may post one more body to this endpoint: if that is distrusted, only while none waits there.
     pub(super) fn may_post(&self, sender: usize, endpoint: usize) -> bool {
+        if self.distrusts(endpoint) {
+            return self.at(endpoint).all(|channel| channel.bodies.is_empty());
+        }
         let channel = self.channels.get(&(sender, endpoint));
         channel.is_none_or(|channel| channel.bodies.len() < channel.max_bodies)
+    }
+
+    /// The channels of an endpoint.
+    fn at(&self, endpoint: usize) -> impl Iterator<Item = &Channel> {
+        let channels = self.channels.iter();
+        channels.filter_map(move |(place, channel)| (place.1 == endpoint).then_some(channel))
     }
 
     /// The sender's channels with posted bodies that wait.
@@ -223,6 +259,7 @@ impl Posted {
         }
         if !indexed.is_empty() || !spooled.is_empty() {
             channel.max_bodies = channel.max_bodies.saturating_mul(2);
+            channel.indexed = Some(now);
         }
         let oldest = channel.bodies.values().map(|body| body.at).min();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));

@@ -137,7 +137,8 @@ impl Delivery {
                     let error = self.route.convict(place);
                     effects.extend(error.map(|error| Effect::EndpointFailed(place, error)));
                 }
-                if self.route.passed(launch, now) {
+                let is_trusted = !self.posted.distrusts(launch.endpoint);
+                if is_trusted && self.route.passed(launch, now) {
                     effects.push(Effect::EndpointRestored(launch.endpoint));
                 }
                 return false;

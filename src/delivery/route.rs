@@ -142,7 +142,7 @@ impl Route {
             Mode::Spread => sender + turns as usize,
         };
         let count = self.endpoints.len();
-        let any_works = self.endpoints.iter().any(Endpoint::works);
+        let any_works = self.any_works();
         let is_open =
             |place: &usize| self.endpoints[*place].works() == any_works && has_room(*place);
         let order = (0..count).map(|place| (first + place) % count);
@@ -181,12 +181,15 @@ impl Route {
     /// An endpoint has taken or rejected a body. Returns whether it had been down.
     pub(super) fn passed(&mut self, launch: Launch, now: Instant) -> bool {
         self.round = 0;
-        let must_prove = self.policy.mode == Mode::Failover && self.others_work(launch.endpoint);
+        launch.number > self.endpoints[launch.endpoint].failed_at
+            && self.restore(launch.endpoint, now)
+    }
+
+    /// An endpoint works. Returns whether it had been down.
+    pub(super) fn restore(&mut self, place: usize, now: Instant) -> bool {
+        let must_prove = self.policy.mode == Mode::Failover && self.others_work(place);
         let failback = self.policy.failback;
-        let endpoint = &mut self.endpoints[launch.endpoint];
-        if launch.number <= endpoint.failed_at {
-            return false;
-        }
+        let endpoint = &mut self.endpoints[place];
         let health = endpoint.health;
         let until = match health {
             Health::Up => return false,
@@ -222,14 +225,7 @@ impl Route {
         let is_news = launch.number > endpoint.failed_at;
         let mut is_sure = error.cause == Cause::Unreachable;
         if is_news {
-            endpoint.failed_at = launches;
-            endpoint.error = Some(error.clone());
-            endpoint.failed = Some((now, took));
-            let delay = match error.retry_after {
-                Some(asked) => endpoint.backoff.clamp(asked),
-                None => endpoint.backoff.next_delay(),
-            };
-            let due = now + delay.max(took * RESTS);
+            let due = endpoint.failed(launches, error, took, now);
             let is_suspect = matches!(endpoint.health, Health::Suspected { .. });
             is_sure |= matches!(endpoint.health, Health::Down { .. });
             is_sure |= is_suspect && self.others_work(launch.endpoint);
@@ -239,7 +235,7 @@ impl Route {
             };
         }
         self.round += usize::from(is_news);
-        if self.endpoints.iter().any(Endpoint::works) {
+        if self.any_works() {
             return Failure {
                 is_elsewhere: true,
                 is_sure,
@@ -265,6 +261,19 @@ impl Route {
         }
     }
 
+    /// An endpoint takes bodies, but has failed in another way.
+    pub(super) fn blame(
+        &mut self,
+        place: usize,
+        launches: u64,
+        error: &DeliveryError,
+        now: Instant,
+    ) {
+        let endpoint = &mut self.endpoints[place];
+        let due = endpoint.failed(launches, error, Duration::ZERO, now);
+        endpoint.health = Health::Down { due };
+    }
+
     /// What failed here has passed elsewhere. Returns that failure, unless the endpoint was known to be down.
     pub(super) fn convict(&mut self, place: usize) -> Option<DeliveryError> {
         let endpoint = &mut self.endpoints[place];
@@ -284,6 +293,10 @@ impl Route {
         }
     }
 
+    pub(super) fn any_works(&self) -> bool {
+        self.endpoints.iter().any(Endpoint::works)
+    }
+
     fn others_work(&self, place: usize) -> bool {
         let mut others = self.endpoints.iter().enumerate();
         others.any(|(other, endpoint)| other != place && endpoint.works())
@@ -293,6 +306,24 @@ impl Route {
 impl Endpoint {
     fn works(&self) -> bool {
         matches!(self.health, Health::Up | Health::Proving { .. })
+    }
+
+    /// Notes a failure. Returns when it may be tried again.
+    fn failed(
+        &mut self,
+        launches: u64,
+        error: &DeliveryError,
+        took: Duration,
+        now: Instant,
+    ) -> Instant {
+        self.failed_at = launches;
+        self.error = Some(error.clone());
+        self.failed = Some((now, took));
+        let delay = match error.retry_after {
+            Some(asked) => self.backoff.clamp(asked),
+            None => self.backoff.next_delay(),
+        };
+        now + delay.max(took * RESTS)
     }
 
     /// Whether it failed long ago, compared with how long that took.

@@ -33,8 +33,15 @@ impl Posted {
 
 /// A body of two events of the first sender is taken at this time. Returns how many must be posted again.
 fn post(posted: &mut Posted, id: u64, at: Instant) -> usize {
+    post_to(posted, (0, 0), id, at)
+}
+
+/// The same for a sender and an endpoint.
+fn post_to(posted: &mut Posted, (sender, endpoint): (usize, usize), id: u64, at: Instant) -> usize {
     let launch = Launch {
-        channel: posted.channel(0, 0, at),
+        sender,
+        endpoint,
+        channel: posted.channel(sender, endpoint, at),
         ..Launch::default()
     };
     let attempt = Attempt::from(Batch::of(b"{}\n{}\n"));
@@ -131,45 +138,83 @@ fn what_is_not_indexed_in_time_is_given_up_one_after_the_other() {
     let (begin, mut posted) = (Instant::now(), posted());
     post(&mut posted, 0, begin);
     post(&mut posted, 1, begin + SECOND);
-    let now = begin + TIMEOUT - NANOSECOND;
-    let query = posted.due(0, now).unwrap();
-    assert_eq!(posted.expire(begin + TIMEOUT).len(), 0, "asked about first");
-    posted.answered(&query, &[], Duration::ZERO, now);
+    let query = posted.due(0, begin + SECOND).unwrap();
     for (after, bodies, left) in [
         (TIMEOUT - NANOSECOND, 0, 4),
         (TIMEOUT, 1, 2),
         (TIMEOUT + SECOND - NANOSECOND, 0, 2),
         (TIMEOUT + SECOND, 1, 0),
     ] {
-        assert_eq!(posted.expire(begin + after).len(), bodies);
-        assert_eq!(posted.events(), left);
+        let (given_up, why) = posted.expire(&query, begin + after);
+        assert_eq!((given_up.len(), posted.events()), (bodies, left));
+        assert_eq!(why.is_some(), bodies > 0);
+    }
+}
+
+/// A body is posted after another one of its sender's, and one of another sender's and of another endpoint's.
+#[test]
+fn an_endpoint_that_has_acknowledged_something_else_meanwhile_is_not_silent() {
+    for (sender, endpoint, indexed, is_silent) in [
+        (0, 0, 9, true),
+        (0, 0, 10, false),
+        (1, 0, 9, true),
+        (1, 0, 11, false),
+        (0, 1, 11, true),
+    ] {
+        let (begin, mut posted) = (Instant::now(), posted());
+        post_to(&mut posted, (sender, endpoint), 0, begin);
+        let query = posted.due(sender, begin + SECOND).unwrap();
+        post(&mut posted, 1, begin + SECOND * 10);
+        posted.answered(&query, &[0], SECOND, begin + SECOND * indexed);
+        let now = begin + SECOND * 10 + TIMEOUT;
+        let query = posted.due(0, now).unwrap();
+        let (given_up, why) = posted.expire(&query, now);
+        let place = format!("{sender} {endpoint} {indexed}");
+        assert_eq!((given_up.len(), why.is_some()), (1, is_silent), "{place}");
+    }
+}
+
+/// Whichever sender's it is.
+#[test]
+fn at_a_distrusted_endpoint_one_body_waits() {
+    let (now, mut posted) = (Instant::now(), posted());
+    for (id, (endpoint, may)) in (0..).zip([(1, false), (0, true)]) {
+        posted.distrust(1);
+        post_to(&mut posted, (0, 1), id, now);
+        assert_eq!(posted.may_post(1, endpoint), may);
+        assert_eq!(
+            (posted.distrusts(1), posted.distrusts_all(2)),
+            (true, false)
+        );
+        let query = posted.due(0, now + SECOND).unwrap();
+        posted.answered(&query, &[id], SECOND, now);
+        assert!(posted.may_post(1, 1));
+        assert_eq!([posted.trust(1), posted.trust(1)], [true, false]);
     }
 }
 
 proptest! {
     /// However long posts and queries take.
     #[test]
-    fn nothing_is_given_up_before_it_was_asked_about(
+    fn nothing_is_given_up_too_early_and_the_next_query_is_never_far(
         timeout in prop_oneof![1u64..2000, 1u64..100_000],
         actions in vec((0u64..40_000, prop_oneof![Just(0), Just(5), 0u64..40_000], any::<bool>()), 1..100),
     ) {
         let timeout = Duration::from_millis(timeout);
         let (begin, mut posted) = (Instant::now(), within(timeout));
-        let (mut now, mut at, mut asked) = (begin, Vec::new(), 0);
+        let (mut now, mut at) = (begin, Vec::new());
         for (waits, took, posts) in actions {
             let took = Duration::from_millis(took);
-            for body in posted.expire(now) {
-                let number = body.attempt.batch.seqs().next().unwrap().start;
-                prop_assert!(number < asked, "{} of {}", number, asked);
-                prop_assert!(now - at[number as usize] >= timeout);
-            }
             if let Some(query) = posted.due(0, now) {
                 now += took;
                 posted.answered(&query, &[], took, now);
-                asked = at.len() as Seq;
                 let pause = posted.next_due(0).unwrap() - now;
                 prop_assert!(pause > Duration::ZERO && pause <= timeout);
                 prop_assert!(pause <= INTERVAL.1.max(took));
+                for body in posted.expire(&query, now).0 {
+                    let number = body.attempt.batch.seqs().next().unwrap().start;
+                    prop_assert!(now - at[number as usize] >= timeout);
+                }
             } else if posts {
                 now += took;
                 let launch = Launch { channel: posted.channel(0, 0, now), ..Launch::default() };

@@ -128,7 +128,8 @@ fn what_is_taken_ends_an_outage_unless_splunk_acknowledges_nothing() {
         (splunk(), Outcome::Accepted(0), true),
     ] {
         let (mut delivery, flight) = in_flight(terms);
-        (delivery.is_distrusted, delivery.failed_in_a_row) = (is_distrusted, 1);
+        distrust(&mut delivery, is_distrusted);
+        delivery.failed_in_a_row = 1;
         let effects = delivery.on(flight, outcome, QUICK, Instant::now());
         assert_eq!(is_restored(&effects), !is_distrusted);
         assert_eq!(delivery.failed_in_a_row, u32::from(is_distrusted));
@@ -142,7 +143,8 @@ fn an_acknowledgement_of_what_was_posted_before_does_not_end_an_outage() {
         let now = Instant::now();
         delivery.on(flight, Outcome::Accepted(0), QUICK, now);
         let query = delivery.posted.due(0, now + MAX).unwrap();
-        (delivery.is_distrusted, delivery.failed_in_a_row) = (is_distrusted, 1);
+        distrust(&mut delivery, is_distrusted);
+        delivery.failed_in_a_row = 1;
         let effects = delivery.asked(&query, Ok(vec![0]), QUICK, now);
         assert_eq!(is_restored(&effects), is_distrusted);
         assert_eq!(delivery.failed_in_a_row, u32::from(!is_distrusted));
@@ -192,14 +194,15 @@ fn only_what_forbids_queries_is_an_outage() {
         let effects = delivery.asked(&query, error, QUICK, now);
         let failures: Vec<_> = effects
             .iter()
-            .map(|effect| match effect {
-                Effect::Failed(_, delay) => (true, *delay),
-                Effect::QueryFailed(_) => (false, MIN),
+            .filter_map(|effect| match effect {
+                Effect::Failed(_, delay) => Some((true, *delay)),
+                Effect::QueryFailed(_) => Some((false, MIN)),
+                Effect::EndpointFailed(..) => None,
                 effect => panic!("{effect:?}"),
             })
             .collect();
         assert_eq!(failures, [(is_outage, MIN)][usize::from(!is_reported)..]);
-        assert_eq!(delivery.is_distrusted, is_outage, "{cause:?}");
+        assert_eq!(delivery.posted.distrusts(0), is_outage, "{cause:?}");
         assert_eq!(delivery.posted.events() == 0, is_outage);
     }
 }

@@ -229,7 +229,7 @@ fn a_webhook_that_is_down_gets_one_probe_and_what_it_may_have_taken_is_waited_fo
             assert!(launch(&mut delivery, 0).launch.is_probe);
         }
         delivery.failed_in_a_row = if is_down { 2 } else { 0 };
-        delivery.is_distrusted = is_distrusted;
+        distrust(&mut delivery, is_distrusted);
         delivery.retry.push_back(Attempt::from(events(1)));
         let step = delivery.next(2, now);
         let place = format!("{is_down} {is_probed} {is_distrusted} {is_posted}: {step:?}");

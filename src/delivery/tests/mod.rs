@@ -3,6 +3,7 @@
 mod answers;
 mod changes;
 mod disabled;
+mod distrust;
 mod doubts;
 mod failures;
 mod launches;
@@ -102,6 +103,13 @@ fn failed(cause: Cause) -> Outcome {
 
 fn rejected() -> Outcome {
     Outcome::Rejected(DeliveryError::transient(Cause::Answer, "HTTP 400"))
+}
+
+/// What the only endpoint takes is not acknowledged.
+fn distrust(delivery: &mut Delivery, is_distrusted: bool) {
+    if is_distrusted {
+        delivery.posted.distrust(0);
+    }
 }
 
 /// One request.

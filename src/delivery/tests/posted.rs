@@ -8,10 +8,10 @@ use super::splunk::Trouble;
 use super::*;
 use crate::delivery::route::Mode;
 
-const ACK_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Events with this many milliseconds between two of them, for Splunk.
-fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simulation {
+pub(super) fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simulation {
     let settings = Settings {
         connections,
         ..settings()
@@ -39,7 +39,7 @@ fn stream(splunk: Splunk, connections: usize, events: usize, gap: u64) -> Simula
     simulation
 }
 
-fn run(simulation: &mut Simulation, limit: Duration) -> &mut Splunk {
+pub(super) fn run(simulation: &mut Simulation, limit: Duration) -> &mut Splunk {
     simulation.run_until(limit, |_| unreachable!("Splunk answers"));
     simulation.splunk.as_mut().unwrap()
 }
@@ -287,7 +287,7 @@ fn what_forbids_queries_is_an_outage_with_one_event_at_a_time() {
             .into_iter()
             .for_each(|effect| simulation.apply(effect));
     }
-    assert!(simulation.delivery.is_distrusted);
+    assert!(simulation.delivery.posted.distrusts(0));
     let before = simulation.requests.len();
     at += Duration::from_secs(5);
     run(&mut simulation, at);
@@ -301,7 +301,7 @@ fn what_forbids_queries_is_an_outage_with_one_event_at_a_time() {
         simulation.delivered_all_but(&[]),
         "once one was acknowledged"
     );
-    assert!(!simulation.delivery.is_distrusted);
+    assert!(!simulation.delivery.posted.distrusts(0));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Splunk {
     pub(super) delay: Duration,
     /// The indexer that takes bodies and never indexes them.
     pub(super) deaf: Option<usize>,
+    /// The indexer that refuses queries, which only an operator can change.
+    pub(super) refuses: Option<usize>,
     /// The id of a channel's first body.
     pub(super) first_id: u64,
     pub(super) took: Duration,
@@ -70,6 +72,7 @@ impl Splunk {
             cookies: BTreeMap::new(),
             delay: Duration::from_secs(10),
             deaf: None,
+            refuses: None,
             first_id: 0,
             took: QUICK,
             hangs: None,
@@ -192,6 +195,9 @@ impl Splunk {
         }
         if self.is(self.trouble.busy) {
             return (error(Cause::Answer), self.took, has_moved);
+        }
+        if self.refuses == Some(indexer) {
+            return (error(Cause::Settings), self.took, has_moved);
         }
         self.pass(at);
         let channel = self.indexers[indexer]

@@ -101,7 +101,8 @@ fn what_is_sent_is_a_control_only_if_chance_might_have_chosen_a_suspect() {
         (true, 2, false),
     ] {
         let mut delivery = delivery();
-        (delivery.is_distrusted, delivery.suspects_failed) = (is_down, suspects_failed);
+        distrust(&mut delivery, is_down);
+        delivery.suspects_failed = suspects_failed;
         let place = format!("{is_down} {suspects_failed}");
         assert_eq!(delivery.is_controls_turn(), is_control, "{place}");
     }
@@ -276,9 +277,9 @@ fn all_of_the_queue_is_wanted_while_something_rests_or_may_be_one_of_many() {
     let changes: [(Change, bool); 7] = [
         (|_| (), false),
         (|it| it.wants_other = true, true),
-        (|it| it.is_distrusted = true, false),
+        (|it| it.posted.distrust(0), false),
         (others_pass, false),
-        (|it| (others_pass(it), it.is_distrusted = true).0, true),
+        (|it| (others_pass(it), it.posted.distrust(0)).0, true),
         (|it| it.retry.push_back(event(0)), false),
         (
             |it| {
