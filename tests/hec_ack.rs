@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::delivery::{TOKEN, feed, numbered, start};
 use super::source_http::free_address;
+use super::status::get;
 use super::support::{Agent, Answer, Metrics, Request, STATE_DIR, Webhook, end_input, eventually};
 
 /// An indexer behind a balancer, which indexes nothing before it is told to.
@@ -388,6 +389,33 @@ fn queries_that_fail_are_made_again_and_those_that_are_refused_need_a_fix() {
         redelivered >= 20 && log.contains("says again which events are indexed"),
         "{log}"
     );
+}
+
+#[test]
+fn as_long_as_queries_fail_the_agent_is_not_healthy_and_says_so_again_and_again() {
+    let splunk = Splunk::start(Some(Duration::ZERO));
+    splunk.change(|state| state.ack = Some(Answer::status(503)));
+    let status = free_address();
+    let page = format!("--status-listen={status}");
+    let options = [&*page, "--unhealthy-after=100ms", "--report-interval=1s"];
+    let mut agent = splunk.start_agent(&options);
+    feed(&mut agent, &numbered(0..20));
+    agent.wait_for_log("can't ask which events are indexed: HTTP 503");
+    agent.wait_for_log("can't ask which events are indexed for ");
+    let health = eventually("it is not healthy", || {
+        let (code, text) = get(status, "/healthz");
+        (code == 503).then_some(text)
+    });
+    assert!(
+        health.contains(": can't ask which events are indexed: HTTP 503"),
+        "{health}"
+    );
+    assert_eq!(Metrics::at(status).value("webhook_up"), 0);
+    splunk.change(|state| state.ack = None);
+    eventually("it is healthy", || {
+        (get(status, "/healthz").0 == 200).then_some(())
+    });
+    splunk.finish(agent, 20);
 }
 
 #[test]

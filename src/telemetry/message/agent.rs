@@ -80,6 +80,10 @@ macro_rules! agent_messages {
         /// **Fix:** none if it passes; if it lasts, check that the proxy or firewall lets `/services/collector/ack` through.
         QueryFailed { error: String } = "query_failed" Warn
             "can't ask which events are indexed: {error}; asking again";
+        /// With `--hec-ack`: Splunk still can't be asked. Until it answers, nothing counts as delivered.
+        /// **Fix:** as for `query_failed`.
+        QueryFailing { lasts: HumanDuration, attempts: Attempts, error: String } = "query_failing" Warn
+            "can't ask which events are indexed for {lasts} ({attempts}): {error}";
         /// With `--hec-ack`: Splunk says again which events are indexed.
         QueryRestored { lasted: HumanDuration } = "query_restored" Info
             "the webhook says again which events are indexed, after {lasted}";

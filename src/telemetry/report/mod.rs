@@ -385,7 +385,7 @@ impl Report {
 
     /// For how long the webhook has taken nothing of what it was sent, and why.
     pub fn webhook_outage(&self) -> Option<(Duration, String)> {
-        let outage = self.state().webhook.state()?;
+        let outage = self.state().outage()?;
         Some((outage.since.elapsed(), outage.error))
     }
 

@@ -199,6 +199,15 @@ impl State {
         (is_new || is_asked).then_some(Message::SettingsInvalid { error, kept })
     }
 
+    /// The webhook's outage. As long as it can't be asked what is indexed, nothing counts as delivered.
+    pub(super) fn outage(&self) -> Option<OutageState> {
+        let (posting, asking) = (self.webhook.state(), self.queries.state());
+        let since = posting.iter().chain(&asking).map(|it| it.since).min()?;
+        let asking = asking.map(|it| format!("can't ask which events are indexed: {}", it.error));
+        let error = posting.map(|it| it.error).or(asking)?;
+        Some(OutageState { since, error })
+    }
+
     pub(super) fn snapshot(&self, balance: Balance) -> Snapshot {
         let sources = self.sources.iter().enumerate();
         let sources = sources.map(|(place, source)| source.snapshot(balance.received_from(place)));
@@ -206,7 +215,7 @@ impl State {
         let endpoints = endpoints.map(|(name, outages)| (name.clone(), outages.state()));
         let known = self.known.clone();
         Snapshot {
-            outage: self.webhook.state(),
+            outage: self.outage(),
             endpoints: endpoints.collect(),
             posted: known.posted.min(balance.buffered()),
             clock_skew: self.clocks.iter().filter_map(Clock::skew).max(),
@@ -264,6 +273,7 @@ impl State {
                 },
             });
         }
+        messages.extend(self.still_asking(now));
         messages.extend(sources);
         if self.next_reminder.is_none_or(|due| now.instant >= due) {
             let soon = Expiries::first(self.expiries.values()).soon(now.time);

@@ -108,6 +108,10 @@ impl State {
     }
 
     pub(super) fn query_failed(&mut self, error: &str, now: Now) -> Option<Message> {
+        if self.queries.is_new(error) {
+            let what = format!("can't ask which events are indexed: {error}");
+            self.went_wrong(what, now);
+        }
         let is_due = (self.queries).failed(error, None, now.instant, self.interval);
         let error = error.to_owned();
         is_due.then_some(Message::QueryFailed { error })
@@ -117,6 +121,19 @@ impl State {
         let outage = self.queries.ended(now.instant)?;
         Some(Message::QueryRestored {
             lasted: HumanDuration(now.instant - outage.since),
+        })
+    }
+
+    /// What is due about queries that fail. While delivery fails, its own lines say why.
+    pub(super) fn still_asking(&mut self, now: Now) -> Option<Message> {
+        if self.webhook.state().is_some() {
+            return None;
+        }
+        let outage = self.queries.due(now.instant, self.interval, 1)?;
+        Some(Message::QueryFailing {
+            lasts: HumanDuration(now.instant - outage.since),
+            attempts: Attempts(outage.attempts),
+            error: outage.error.clone(),
         })
     }
 

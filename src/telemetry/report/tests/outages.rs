@@ -26,6 +26,42 @@ fn an_endpoint_that_comes_and_goes_is_logged_and_then_summed_up() {
     assert_eq!(restored, ["http://b: works again after 13s"]);
 }
 
+/// The first that failed is when it began, and delivery's own error is the one with the fix.
+#[test]
+fn queries_that_fail_are_an_outage_with_a_line_in_each_interval() {
+    let mut story = Story::new();
+    let asked = |story: &mut Story, second| {
+        let now = story.at(second);
+        texts(story.state.query_failed("HTTP 503", now))
+    };
+    let cant = "can't ask which events are indexed";
+    let said = asked(&mut story, 0);
+    assert_eq!(said, [format!("{cant}: HTTP 503; asking again")]);
+    assert_eq!(asked(&mut story, 1), [""; 0]);
+    let outage = |story: &Story| story.state.outage().map(|it| (it.since, it.error));
+    let begin = story.at(0).instant;
+    let failing = format!("{cant}: HTTP 503");
+    assert_eq!(outage(&story), Some((begin, failing.clone())));
+    let last = story.state.known.last_error.as_ref();
+    assert_eq!(last.map(|last| &last.message), Some(&failing));
+    for second in [10, 20] {
+        let said = [format!("{cant} for {second}s (2 attempts): HTTP 503")];
+        assert_eq!(story.tick(second), said);
+    }
+    let now = story.at(21);
+    let delay = Duration::ZERO;
+    (story.state).delivery_failed("refused", Some("start it"), delay, 0, now);
+    let error = "refused; fix: start it".to_owned();
+    assert_eq!(outage(&story), Some((begin, error)));
+    let said = story.tick(40);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("delivery failing for 19s"), "{said:?}");
+    story.state.delivery_restored(story.at(41));
+    assert_eq!(outage(&story), Some((begin, failing)));
+    story.state.query_answered(story.at(42));
+    assert_eq!(outage(&story), None);
+}
+
 #[test]
 fn all_that_comes_and_goes_is_logged_and_then_summed_up() {
     let mut story = Story::new();
