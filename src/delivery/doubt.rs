@@ -32,7 +32,7 @@ impl Doubt {
                 Doubt::of(batch.seqs(), &error.message)
             }
             // What is before the wrong one.
-            Outcome::Rejected(error) => {
+            Outcome::Rejected(error) | Outcome::Failed(error) => {
                 let events = error.wrong?;
                 if !(1..batch.extent().events).contains(&events) {
                     return None;

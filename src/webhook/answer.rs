@@ -125,11 +125,10 @@ impl Answer {
         };
         // As Splunk says it of single events of a body.
         let wrong = member("invalid-event-number").and_then(Value::as_u64);
+        let wrong = wrong.and_then(|at| at.try_into().ok());
         match self.failure(meaning, message, question, now) {
-            Outcome::Rejected(error) => Outcome::Rejected(DeliveryError {
-                wrong: wrong.and_then(|at| at.try_into().ok()),
-                ..error
-            }),
+            Outcome::Rejected(error) => Outcome::Rejected(DeliveryError { wrong, ..error }),
+            Outcome::Failed(error) => Outcome::Failed(DeliveryError { wrong, ..error }),
             outcome => outcome,
         }
     }

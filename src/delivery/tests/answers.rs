@@ -441,6 +441,37 @@ fn a_body_is_divided_where_the_webhook_says() {
     }
 }
 
+/// Whatever is wrong with it; and what is before it is sent again with the rest.
+#[test]
+fn what_is_before_a_wrong_event_may_have_arrived() {
+    for cause in [Cause::Settings, Cause::Answer] {
+        for (at, redelivered) in [
+            (None, 0),
+            (Some(0), 0),
+            (Some(7), 7),
+            (Some(9), 9),
+            (Some(10), 0),
+        ] {
+            let (mut delivery, mut flight) = in_flight(terms());
+            flight.attempt.batch = Batch::of(&b"{}\n".repeat(10));
+            let error = DeliveryError {
+                wrong: at,
+                ..DeliveryError::transient(cause, "HTTP 400")
+            };
+            let now = Instant::now();
+            delivery.on(flight, Outcome::Failed(error), QUICK, now);
+            let again = sent(delivery.next(0, now + MAX));
+            assert_eq!(again.batch().extent().events, 10);
+            let effects = delivery.on(again, Outcome::Delivered, QUICK, now + MAX);
+            let counts = effects.iter().filter_map(|effect| match effect {
+                Effect::Redelivered(events, _) => Some(events),
+                _ => None,
+            });
+            assert_eq!(counts.sum::<usize>(), redelivered, "{cause:?} {at:?}");
+        }
+    }
+}
+
 #[test]
 fn bodies_begin_small_after_an_outage_of_what_was_reached() {
     for (cause, failures, is_growing) in [

@@ -15,11 +15,13 @@ impl Simulation {
             self.expected_redelivered += again.count();
         }
         let may_have_arrived = |place: usize| match outcome {
-            Outcome::Failed(error) => error.may_have_arrived,
+            Outcome::Failed(error) if error.may_have_arrived => true,
             // Else it is indexed, and not sent again.
             Outcome::Accepted(_) => true,
             Outcome::Partial(partial) => partial.events[place] == EventOutcome::Unknown,
-            Outcome::Rejected(error) => error.wrong.is_some_and(|at| place < at && at < seqs.len()),
+            Outcome::Rejected(error) | Outcome::Failed(error) => {
+                error.wrong.is_some_and(|at| place < at && at < seqs.len())
+            }
             Outcome::Delivered | Outcome::TooLarge(_) => false,
         };
         let doubtful = (0..seqs.len()).filter(|place| may_have_arrived(*place));

@@ -369,9 +369,15 @@ fn splunk_says_which_event_is_wrong() {
         ),
         (r#"{"text":"?","code":6,"invalid-event-number":-1}"#, None),
         (r#"{"text":"?","code":6}"#, None),
+        // Not the content, but the settings or the server.
+        (r#"{"text":"?","code":7,"invalid-event-number":3}"#, Some(3)),
+        (r#"{"text":"?","code":8,"invalid-event-number":3}"#, Some(3)),
+        (r#"{"text":"?","code":7}"#, None),
     ] {
         match outcome(400, text) {
-            Outcome::Rejected(error) => assert_eq!(error.wrong, wrong, "{text}"),
+            Outcome::Rejected(error) | Outcome::Failed(error) => {
+                assert_eq!(error.wrong, wrong, "{text}")
+            }
             outcome => panic!("{text}: {outcome:?}"),
         }
     }
