@@ -13,8 +13,10 @@ use crate::text::escape;
 use crate::text::quantity::HumanDuration;
 use crate::webhook::foreign;
 use crate::webhook::head::NotHttp;
+pub use sent::Sent;
 use tls::Failure;
 
+mod sent;
 pub mod tls;
 
 /// How long each step may take.
@@ -33,17 +35,6 @@ impl Timeouts {
     }
 }
 
-/// How much of a body was sent when a request failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// Nothing: there was no connection yet.
-    Nothing,
-    /// Not all of it.
-    Part,
-    /// All of it, as far as the kernel knows.
-    All,
-}
-
 /// A request that was not answered.
 #[derive(Debug)]
 pub struct Unanswered {
@@ -51,24 +42,6 @@ pub struct Unanswered {
     pub error: Error,
     /// How much of it was sent.
     pub sent: Sent,
-}
-
-impl Sent {
-    /// The cause of a failure without an answer.
-    fn cause(self) -> Cause {
-        match self {
-            Sent::Nothing => Cause::Unreachable,
-            Sent::Part | Sent::All => Cause::Disconnected,
-        }
-    }
-
-    /// A failure with this cause.
-    fn failure(self, message: impl Into<String>) -> DeliveryError {
-        DeliveryError {
-            may_have_arrived: self == Sent::All,
-            ..DeliveryError::transient(self.cause(), message)
-        }
-    }
 }
 
 /// The error of a request to `uri` that was not answered.
@@ -213,7 +186,7 @@ pub fn is_disconnect(error: &io::Error) -> bool {
 fn of_io(error: &io::Error, is_plain: bool, sent: Sent) -> DeliveryError {
     let source = error.get_ref();
     if let Some(failure) = source.and_then(|source| source.downcast_ref()) {
-        return tls::of(failure, sent.cause());
+        return tls::of(failure, sent);
     }
     if is_not_http(error) {
         return not_http(is_plain, sent);

@@ -24,12 +24,19 @@ fn each_error_has_its_cause() {
     };
     let expired = || tls(CertificateError::Expired.into());
     let garbled = || tls(rustls::Error::DecryptError);
+    let no_tls = || {
+        let garbage = rustls::InvalidMessage::InvalidContentType;
+        tls(rustls::Error::InvalidMessage(garbage))
+    };
+    let alert = |alert| tls(rustls::Error::AlertReceived(alert));
+    let refused = || alert(AlertDescription::HandshakeFailure);
     let unknown_ca = || tls(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
     use Cause::{Disconnected, Settings, Unreachable};
     use Error::{ConnectionFailed, HostNotFound, Timeout as TimedOut};
     use ErrorKind as K;
     use Sent::{All, Nothing, Part};
     const CLOSED: &str = "connection closed by the webhook";
+    const RENEGOTIATES: &str = "TLS: the webhook wants to renegotiate, which is not supported";
     const LATE: &str = "no answer within 9s";
     let unreached = |error, message| (error, Nothing, Unreachable, false, message);
     let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, true, LATE);
@@ -55,7 +62,13 @@ fn each_error_has_its_cause() {
         broken(not_http(), All, "the answer is not HTTP"),
         of_tls(expired(), Nothing, Settings, "TLS: certificate expired"),
         of_tls(unknown_ca(), All, Settings, "TLS: the webhook refuses"),
-        of_tls(garbled(), All, Disconnected, "TLS: cannot decrypt"),
+        broken(garbled(), All, "TLS: cannot decrypt"),
+        broken(garbled(), Part, "TLS: cannot decrypt"),
+        broken(no_tls(), All, "TLS: received corrupt message"),
+        of_tls(no_tls(), Nothing, Settings, "TLS: the webhook does not"),
+        of_tls(refused(), Nothing, Settings, "TLS: no version, cipher"),
+        (refused(), All, Settings, true, RENEGOTIATES),
+        (refused(), Part, Settings, false, RENEGOTIATES),
     ] {
         let timeouts = Timeouts {
             connect: Duration::from_secs(3),

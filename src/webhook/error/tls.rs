@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
-use crate::delivery::outcome::{Cause, DeliveryError};
+use super::sent::Sent;
+use crate::delivery::outcome::DeliveryError;
 use crate::text::certificate;
 use crate::text::escape;
 use crate::webhook::foreign;
@@ -35,13 +36,13 @@ const MAX_TEXT: usize = 199;
 const UNUSABLE: &str = "give the webhook a certificate whose keys, its CA's too, are RSA of 2048 bits or more, or EC \
                         P-256 or P-384, signed with SHA-256 or better";
 
-/// The reason and the fix; with this cause if it may pass by itself.
-pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
+/// The reason and the fix. Once something was sent, the handshake had succeeded.
+pub(super) fn of(failure: &Failure, sent: Sent) -> DeliveryError {
     use rustls::Error as E;
     let permanent = |reason: &str, fix| DeliveryError::permanent(format!("TLS: {reason}"), fix);
     match &failure.error {
         E::InvalidCertificate(error) => of_certificate(error, failure.unusable.as_deref()),
-        E::InvalidMessage(_) => permanent(
+        E::InvalidMessage(_) if sent == Sent::Nothing => permanent(
             "the webhook does not speak it on this port",
             "use http://, or another port",
         ),
@@ -50,6 +51,15 @@ pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
                 "the webhook wants a client certificate",
                 "give one with --client-cert and --client-key",
             )
+        }
+        E::AlertReceived(AlertDescription::HandshakeFailure) if sent != Sent::Nothing => {
+            DeliveryError {
+                may_have_arrived: sent == Sent::All,
+                ..permanent(
+                    "the webhook wants to renegotiate, which is not supported",
+                    "let it ask for a client certificate at the start of a connection, or not at all",
+                )
+            }
         }
         E::AlertReceived(
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
@@ -74,13 +84,10 @@ pub(super) fn of(failure: &Failure, cause: Cause) -> DeliveryError {
             "the webhook has no certificate for this name",
             "use the name in the certificate in the --endpoint, or --tls-server-name",
         ),
-        error => DeliveryError::transient(
-            cause,
-            escape::shown(
-                &format!("TLS: {}", foreign::plain(&error.to_string())),
-                MAX_TEXT,
-            ),
-        ),
+        error => {
+            let words = format!("TLS: {}", foreign::plain(&error.to_string()));
+            sent.failure(escape::shown(&words, MAX_TEXT))
+        }
     }
 }
 
@@ -203,7 +210,7 @@ mod tests {
             unusable,
             is_certificate_wanted,
         };
-        let found = of(&failure, Cause::Unreachable);
+        let found = of(&failure, Sent::Nothing);
         assert!(found.message.chars().count() < 200, "{}", found.message);
         assert!(!found.message.contains("{ "), "{}", found.message);
         found.message
