@@ -258,6 +258,21 @@ fn a_kept_connection_that_the_webhook_closes_costs_no_word_and_no_duplicate() {
     assert_eq!(lines_of("WARN", &log), [""; 0]);
 }
 
+/// The webhook has the events by then.
+#[test]
+fn what_is_sent_again_after_an_answer_that_cant_be_decrypted_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, ca) = authority(&dir);
+    let hook = webhook(authority.server(HERE).server_config());
+    hook.script([Answer::spoilt()]);
+    let mut agent = start(&hook.url(), &["--ca-file", text(&ca)]);
+    let events = numbered(0..1);
+    feed(&mut agent, &events);
+    let (_, log) = finish(agent, &hook, &events);
+    let counted = "redelivered 1 event that may have arrived already (TLS: cannot decrypt";
+    assert!(log.contains(counted), "{log}");
+}
+
 #[test]
 fn https_to_a_port_without_tls_is_an_operators_matter() {
     let address = server_that_says(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");

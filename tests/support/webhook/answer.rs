@@ -41,6 +41,8 @@ pub(super) enum Then {
     /// Closed without warning: no `Connection: close`, no TLS close_notify.
     CloseSilently,
     Reset,
+    /// Gets a TLS record that nobody can decrypt, and is closed.
+    Spoil,
     /// Left open and silent until the webhook stops.
     Hang,
 }
@@ -82,6 +84,11 @@ impl Answer {
     /// Reads the request and resets the connection (RST) without an answer.
     pub(crate) fn reset() -> Self {
         Self::nothing(Then::Reset)
+    }
+
+    /// Reads the request, and answers with a TLS record that nobody can decrypt.
+    pub(crate) fn spoilt() -> Self {
+        Self::nothing(Then::Spoil)
     }
 
     /// Reads `bytes` of the request's body and resets the connection (RST).
