@@ -451,3 +451,39 @@ fn a_file_dated_in_the_future_makes_no_other_agent_silent() {
     let up = json!("up");
     assert_eq!(states, [(&json!("fresh"), &up), (&json!("future"), &up)]);
 }
+
+/// Each event that is delivered would make another one, without end.
+#[test]
+fn a_source_that_reads_what_the_agent_writes_is_refused() {
+    let dir = StateDir::new();
+    symlink(dir.path(), dir.path().join("link")).unwrap();
+    for (source, more, is_refused) in [
+        ("*.log*", "", true),
+        ("link/*.log*", "", true),
+        ("**", "", true),
+        ("*", "", true),
+        ("*.json", "", true),
+        ("*.log", "", false),
+        ("audit.log*", "", false),
+        ("*.log*", "--exclude-files=*.checkpoint", false),
+        ("logs/*", "--exclude-files=x", false),
+        ("*.spool", "", false),
+        ("*/*.spool", "--spool-bytes=1MiB", true),
+        ("*.trail", "", false),
+        ("*.trail", "--trail", true),
+    ] {
+        let ended = Agent::command()
+            .args([
+                "check",
+                "--endpoint=http://127.0.0.1:1/",
+                "--auth-token=none",
+            ])
+            .arg(dir.option())
+            .arg(format!("--source=file:{}/{source}", dir.path().display()))
+            .args(Some(more).filter(|more| !more.is_empty()))
+            .run();
+        let found = ended.log.contains("reads what the agent itself writes, ");
+        assert_eq!(found, is_refused, "{source} {more}: {}", ended.log);
+        assert_eq!(ended.code == Some(2), is_refused, "{}", ended.log);
+    }
+}

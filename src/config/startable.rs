@@ -2,8 +2,9 @@
 //! start, a running agent keeps its settings, and `enable` and `disable` leave the settings file as it was.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::buffer::spool::segments;
 use crate::config::error::UsageError;
 use crate::config::limits;
 use crate::config::opt::Opt;
@@ -11,7 +12,8 @@ use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::rules::Rules;
 use crate::source::{self, Spec};
-use crate::state::reject_file;
+use crate::state::{self, checkpoint, reject_file};
+use crate::sys::host;
 
 /// Checks the options of `run`. Returns the rules that they make.
 ///
@@ -40,6 +42,7 @@ pub fn check_file(options: &RunOptions, provenance: &Provenance) -> Result<Rules
     distinct(options, provenance)?;
     check_reject_file(options, &provenance.file.path)
         .map_err(|what| provenance.error(Opt::RejectFile, what))?;
+    check_own_files(options).map_err(|what| provenance.error(Opt::Source, what))?;
     options.rules.rules(provenance)
 }
 
@@ -80,6 +83,35 @@ fn check_reject_file(options: &RunOptions, settings: &Path) -> Result<(), String
         )),
         None => Ok(()),
     }
+}
+
+/// Checks that no source reads what the agent itself keeps: each event that is delivered would make another one.
+fn check_own_files(options: &RunOptions) -> Result<(), String> {
+    let (dir, spool) = (&options.spool.dir.state.state_dir, &options.spool);
+    let host = state::file_name(&host::name());
+    let mut files = vec![dir.join(format!("{host}.json"))];
+    for spec in &options.sources {
+        if let Spec::File(path) = spec {
+            files.push(dir.join(checkpoint::file_name(&host, path)));
+        }
+    }
+    if spool.spool_bytes > 0 {
+        files.push(spool.dir.directory().join(segments::name(1)));
+    }
+    if options.trail.trail {
+        files.push(dir.join(format!("{host}.trail")));
+    }
+    for spec in &options.sources {
+        let reads = |file: &&PathBuf| source::reads(spec, &options.exclude_files, file);
+        if let Some(file) = files.iter().find(reads) {
+            return Err(format!(
+                "{spec}: it reads what the agent itself writes, {}; fix: keep logs and that apart, or give \
+                 --exclude-files",
+                file.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that each source is given only once, and that no two listen at one address.

@@ -17,4 +17,4 @@ pub use file_offset::FileOffset;
 pub use fingerprint::{Fingerprint, HEAD_BYTES};
 pub use progress::{Changes, Progress, Reached};
 pub use restored::Restored;
-pub use store::{Found, Store};
+pub use store::{Found, Store, file_name};

@@ -83,15 +83,7 @@ impl Store {
     pub fn open(dir: &Path, host: &str, path: &Path) -> io::Result<Option<Self>> {
         // A relative path depends on where an agent was started: another agent's may name another file.
         let path = absolute(path)?;
-        let readable = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let readable: String = readable
-            .chars()
-            .map(|c| if is_plain(c) { c } else { '_' })
-            .take(READABLE)
-            .collect();
-        let hash = hash(path.as_os_str().as_bytes());
-        let name = format!("{host}.{readable}.{hash:016x}");
+        let name = name(host, &path);
         let lock = lock::try_lock(&dir.join(format!(".{name}.checkpoint.lock")))?;
         Ok(lock.map(|lock| Store {
             dir: dir.into(),
@@ -255,6 +247,25 @@ fn read(
         is_old,
         damaged,
     }))
+}
+
+/// The name, without its ending, of the checkpoint of the source with this absolute path on this host.
+fn name(host: &str, path: &Path) -> String {
+    let readable = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let readable: String = readable
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .take(READABLE)
+        .collect();
+    let hash = hash(path.as_os_str().as_bytes());
+    format!("{host}.{readable}.{hash:016x}")
+}
+
+/// The file that has the checkpoint of the source with this path on this host, in a state directory.
+pub fn file_name(host: &str, path: &Path) -> String {
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("{}.checkpoint", name(host, &path))
 }
 
 #[cfg(test)]
