@@ -132,11 +132,12 @@ pub(super) fn unreadable(error: io::Error) -> String {
     format!("can't be read: {error}")
 }
 
-/// Whether a text is meant to be a checkpoint of this format.
+/// Whether a text is meant to be a checkpoint of this format, or of a later version's.
 pub(super) fn is_one(text: &[u8]) -> bool {
     let first = text.split(|byte| *byte == b'\n').next();
     let header = first.and_then(|line| serde_json::from_slice::<Value>(line).ok());
-    header.is_some_and(|header| header["checkpoint"] == VERSION)
+    let version = header.and_then(|header| header["checkpoint"].as_u64());
+    version.is_some_and(|version| version >= VERSION)
 }
 
 fn record(line: &[u8]) -> Option<(u64, Option<FileOffset>)> {
@@ -322,7 +323,10 @@ mod tests {
         let text = header("file:/a") + "x\n{}\n{\"id\":";
         let replayed = replay(text.as_bytes(), None).unwrap();
         assert_eq!((replayed.damaged, replayed.files.len()), (2, 0));
-        assert!(is_one(text.as_bytes()));
+        for version in ["2", "3"] {
+            let text = text.replace(":2", &format!(":{version}"));
+            assert!(is_one(text.as_bytes()), "{text}");
+        }
         for other in ["", "{", "{}", "{\"checkpoint\":1}"] {
             assert!(!is_one(other.as_bytes()), "{other}");
         }
