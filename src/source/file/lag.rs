@@ -59,8 +59,16 @@ impl LagMeter {
     /// How long the oldest byte that is not final has been seen.
     pub(super) fn observe(&mut self, now: Instant, seen: Observation) -> Duration {
         let all = seen.done + seen.behind;
+        let mut since = now;
+        // What was cut off, or is no whole event, does not count any more.
+        while let Some(&(before, last)) = self.samples.back()
+            && last > all
+        {
+            since = before;
+            self.samples.pop_back();
+        }
         if self.samples.back().is_none_or(|(_, last)| all > *last) {
-            self.samples.push_back((now, all));
+            self.samples.push_back((since, all));
         }
         while self
             .samples
@@ -183,6 +191,9 @@ mod tests {
         assert_eq!(age(5, 200, 0), 0);
         assert_eq!(age(9, 200, 10), 0);
         assert_eq!(age(12, 205, 0), 0, "the rest was cut off");
+        assert_eq!(age(13, 205, 10), 0, "what came then is new");
+        assert_eq!(age(14, 205, 20), 1);
+        assert_eq!(age(15, 205, 5), 2, "some of it is still there");
     }
 
     #[test]

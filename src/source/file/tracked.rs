@@ -239,6 +239,7 @@ impl Tracked {
         let unfinished = reading.map_or(0, |reading| reading.framer.unfinished());
         Reached {
             offset: self.offset.saturating_sub(unfinished),
+            unfinished,
             head: self.head,
             tail: self.tail,
         }

@@ -18,6 +18,8 @@ const MARKS: usize = 256;
 pub struct Reached {
     /// Whole events only.
     pub offset: u64,
+    /// Bytes behind the offset that were read too, but are no whole event: it may still be written.
+    pub unfinished: u64,
     /// What the file begins with, up to where it was read.
     pub head: Fingerprint,
     /// The bytes right before the offset; empty if unknown.
@@ -46,6 +48,8 @@ pub struct Progress {
 struct State {
     /// By the number that the source has given them.
     files: BTreeMap<u64, Box<FileOffset>>,
+    /// How much was read behind the offsets of these.
+    unfinished: BTreeMap<u64, u64>,
     marks: VecDeque<Mark>,
     /// Files that differ from what the checkpoint says.
     changed: BTreeSet<u64>,
@@ -90,6 +94,7 @@ impl Progress {
     pub fn start(&self, number: u64, file: FileOffset) {
         self.change(|state| {
             state.files.insert(number, Box::new(file));
+            state.unfinished.remove(&number);
             state.behind = None;
             state.changed.insert(number);
         });
@@ -185,6 +190,7 @@ impl Progress {
     pub fn drop_file(&self, number: u64) {
         self.change(|state| {
             state.files.remove(&number);
+            state.unfinished.remove(&number);
             state.behind = None;
             state.changed.insert(number);
         });
@@ -220,14 +226,19 @@ impl Progress {
         }
     }
 
-    /// Bytes that are not final yet, of all files that are present.
+    /// Bytes of all files that are present and that are not final yet. What was read but is no whole event does not
+    /// count: no event may ever come of it.
     pub fn behind(&self) -> u64 {
         let mut state = self.lock();
         if let Some(behind) = state.behind {
             return behind;
         }
-        let there = state.files.values().filter(|file| !file.is_gone);
-        let behind = there.map(|file| file.unread()).sum();
+        let there = state.files.iter().filter(|(_, file)| !file.is_gone);
+        let unread = there.map(|(number, file)| {
+            let unfinished = state.unfinished.get(number).copied().unwrap_or_default();
+            file.unread().saturating_sub(unfinished)
+        });
+        let behind = unread.sum();
         state.behind = Some(behind);
         behind
     }
@@ -300,6 +311,10 @@ impl State {
             file.offset = reached.offset;
             file.length = file.length.max(reached.offset);
             (file.head, file.tail) = (reached.head, reached.tail);
+            match reached.unfinished {
+                0 => self.unfinished.remove(&number),
+                bytes => self.unfinished.insert(number, bytes),
+            };
         }
         file.is_gone |= step.is_gone;
         self.changed.insert(number);

@@ -3,6 +3,7 @@ use super::*;
 fn reached(offset: u64) -> Reached {
     Reached {
         offset,
+        unfinished: 0,
         head: Fingerprint { bytes: 9, hash: 9 },
         tail: Fingerprint::default(),
     }
@@ -166,4 +167,22 @@ fn what_is_not_final_and_what_became_so_is_counted() {
     progress.mark(11, 1, reached(100));
     progress.advance(11);
     assert_eq!((progress.behind(), progress.done()), (0, 80));
+}
+
+/// A log may end with a torn event, or a comment, for ever.
+#[test]
+fn what_was_read_but_is_no_whole_event_is_not_behind() {
+    let progress = with_files(1..2);
+    let (path, head) = (Path::new("/a").into(), Fingerprint::default());
+    progress.seen(1, &path, 1, 1, 110, head);
+    for (offset, unfinished, behind) in [(0, 40, 70), (90, 20, 0), (100, 0, 10), (110, 0, 0)] {
+        let reached = Reached {
+            unfinished,
+            ..reached(offset)
+        };
+        progress.mark(1, 1, reached);
+        progress.advance(1);
+        assert_eq!(progress.behind(), behind, "{offset} {unfinished}");
+        assert_eq!(files(&progress)[&1].unread(), 110 - offset);
+    }
 }
