@@ -366,7 +366,10 @@ impl Delivery {
             }
         } else {
             let size = self.sent_size(launch, &attempt.batch);
-            self.size.failed(size, error.cause == Cause::Timeout);
+            // What only came too soon after others would have failed whatever its size.
+            if attempt.failures > 0 {
+                self.size.failed(size, error.cause == Cause::Timeout);
+            }
             if is_slow && attempt.family == 0 {
                 self.size.held_up(size);
             }

@@ -109,6 +109,25 @@ fn a_failure_like_that_of_a_rejected_event_is_trouble_before_the_last_pass() {
     }
 }
 
+/// Whatever has passed before was smaller.
+#[test]
+fn an_overload_right_after_others_have_passed_says_nothing_of_the_size() {
+    for (is_overload, later) in [(false, Duration::ZERO), (true, Duration::ZERO), (true, MAX)] {
+        let mut delivery = patient();
+        let limit = delivery.size.learned_limit();
+        let began = Instant::now();
+        delivery.passed_at = Some(began);
+        let flight = launch(&mut delivery, Attempt::from(events(4)));
+        let error = DeliveryError {
+            is_overload,
+            ..error("busy")
+        };
+        delivery.on(flight, Outcome::Failed(error), QUICK, began + later);
+        let found = delivery.size.learned_limit();
+        assert_eq!(found, limit, "{is_overload} {later:?}");
+    }
+}
+
 /// Not than a part of what took long, since that is known to.
 #[test]
 fn beside_a_body_that_took_long_to_fail_others_are_smaller() {
