@@ -243,9 +243,10 @@ impl Follower {
         let age = SystemTime::now().duration_since(file.now.modified);
         // Its time may be another host's, whose clock is ahead.
         let age = age.unwrap_or_else(|_| now.saturating_duration_since(file.active));
-        if file.is_gzip && age < SETTLES {
+        if file.is_gzip && age < SETTLES && self.may_settle(number, head, now) {
             return Class::Later;
         }
+        self.compressing.remove(&number);
         let alike = self.alike(number, file, head);
         for other in &alike {
             self.check_rewritten(*other, now);

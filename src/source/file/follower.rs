@@ -156,7 +156,7 @@ pub(super) struct Follower {
     pub(super) searched: Option<Instant>,
     /// When that was done for the first time.
     pub(super) began: Option<Instant>,
-    /// Since when a file that is being compressed may have missing contents.
+    /// Since when files that are being compressed are waited for: they may have contents that were read before.
     pub(super) compressing: BTreeMap<u64, Instant>,
     /// Since when a removed file can't be read.
     pub(super) failing: BTreeMap<u64, Instant>,

@@ -102,6 +102,15 @@ impl Missing {
         Some((*best, self.remove(*best)?))
     }
 
+    /// Whether a missing content begins as this does.
+    pub(super) fn begins_alike(&self, head: &[u8]) -> bool {
+        let mut prefixes = prefixes(head).into_iter();
+        prefixes.any(|prefix| {
+            let range = (prefix, 0)..=(prefix, u64::MAX);
+            self.by_head.range(range).next().is_some()
+        })
+    }
+
     /// The missing content of this number, of which this file was a copy. What was written to the original after it was
     /// copied is in no other file.
     pub(super) fn take_original(

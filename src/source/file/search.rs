@@ -105,6 +105,16 @@ impl Follower {
         self.awaited_where(&|_, file| heads.iter().any(|head| is_it(file, head)))
     }
 
+    /// Whether a compressed file that was just written to is waited for: one that is written to for ever is read like
+    /// any other, unless it may be the copy of what was read before.
+    pub(super) fn may_settle(&mut self, number: u64, head: &[u8], now: Instant) -> bool {
+        let files = &self.files;
+        (self.compressing).retain(|other, _| *other == number || files.contains_key(other));
+        let since = *self.compressing.entry(number).or_insert(now);
+        let is_known = self.missing.begins_alike(head) || self.others.begins_alike(head);
+        is_known || now.saturating_duration_since(since) < QUIET
+    }
+
     fn awaited_where(&self, is_it: &dyn Fn(u64, &FileOffset) -> bool) -> Vec<u64> {
         let awaited = self.missing.awaited();
         let awaited = awaited.filter(|(number, file)| is_it(*number, file));
