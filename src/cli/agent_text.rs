@@ -149,6 +149,9 @@ impl Times<'_> {
         if source["away_since"].is_null() && source["is_up"] == false {
             line += "; not there yet";
         }
+        if source["unreadable"].is_string() {
+            line += &format!("; {}", self.paint.bad(&word(&source["unreadable"])));
+        }
         if let Some(bytes) = count(&source["lag_bytes"]) {
             let age = Duration::from_secs(source["lag_seconds"].as_u64().unwrap_or_default());
             line += &format!("; {bytes} bytes behind, the oldest for {}", seconds(age));

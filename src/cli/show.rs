@@ -12,7 +12,7 @@
 //!   `untried` before its first answer), `endpoint`, `endpoints` (if there are several, each with `name`,
 //!   `failing_since` and `why`), `failing_since`, `why`, `last_delivery`; `sources`, each
 //!   with `name`, `received`, `away_since`, `why`, `requests_refused` by reason, `last_refused`, `lost_bytes`,
-//!   `lag_bytes`, `lag_seconds`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by
+//!   `lag_bytes`, `lag_seconds`, `unreadable`; `received`, `recovered`, `delivered`, `dropped` by reason, `rejected`, `filtered` by
 //!   rule, `redacted_values`, `redelivered`, `in_buffer`, and how many of those are `posted_not_indexed`;
 //!   `spool` with `bytes`, `limit`, `events`, `oldest_seconds`,
 //!   `corrupt_bytes`; `settings_rejected` with `since` and `why`; `trail` with `stream`, `last` (the number that was

@@ -175,6 +175,7 @@ impl StatusFile {
                 "is_up": source.is_up,
                 "lag_bytes": source.lag.as_ref().map(|lag| lag.bytes),
                 "lag_seconds": source.lag.as_ref().map(|lag| lag.oldest.as_secs()),
+                "unreadable": source.lag.as_ref().and_then(|lag| lag.unreadable.clone()),
                 "catching_up": source.lag.as_ref().and_then(|lag| lag.catching_up.clone()),
             })
         });

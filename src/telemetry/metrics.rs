@@ -313,6 +313,7 @@ mod tests {
         let lag = Lag {
             bytes: 99,
             oldest: Duration::from_secs(7),
+            unreadable: None,
             catching_up: None,
         };
         report.source_lag(0, lag);

@@ -126,6 +126,8 @@ pub struct Lag {
     pub bytes: u64,
     /// For how long the oldest of them has been there.
     pub oldest: Duration,
+    /// Which of its files can't be read, and why, in words.
+    pub unreadable: Option<String>,
     /// How much of a backlog was worked off, in words.
     pub catching_up: Option<String>,
 }

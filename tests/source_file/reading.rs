@@ -4,9 +4,12 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Agent, Webhook, arrived, assert_arrive, end, end_without_loss, event};
+use crate::support::{
+    Agent, Metrics, Webhook, arrived, assert_arrive, end, end_without_loss, event, eventually,
+};
 
 use super::{Log, SOON, append_to, start, wait_until_read};
+use crate::source_http::free_address;
 
 #[test]
 fn a_file_is_read_from_its_beginning_and_followed_as_it_grows() {
@@ -165,6 +168,44 @@ fn a_new_file_that_may_not_be_read_is_logged_and_read_as_soon_as_it_may() {
     let log = agent.log();
     assert_eq!(log.matches(": unavailable: ").count(), 1, "{log}");
     assert_eq!(log.matches("was replaced").count(), 1, "{log}");
+}
+
+/// With a pattern, the source itself is there all the time.
+#[test]
+fn of_a_pattern_a_file_that_may_not_be_read_counts_as_lag_and_is_named() {
+    let hook = Webhook::start();
+    let mut log = Log::new();
+    fs::set_permissions(log.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let address = free_address();
+    let Some(agent) = Agent::command()
+        .args(["run", "--no-proxy", "--endpoint", &hook.url()])
+        .args(SOON)
+        .source(&format!("{}*", log.source()))
+        .args(["--status-listen", &address.to_string()])
+        .spawn_as_nobody()
+    else {
+        return;
+    };
+    log.write_events([1]);
+    assert_arrive(&hook, [1]);
+    let lag = || {
+        let metrics = Metrics::at(address);
+        let samples = &metrics.0.get("s3_audit_webhook_source_lag_bytes")?.samples;
+        samples.values().next().copied()
+    };
+    eventually("all was read", || lag().filter(|bytes| *bytes == 0));
+
+    log.rename();
+    log.file = append_to(&log.path(), 0);
+    log.write_events(2..50);
+    let size = log.path().metadata().unwrap().len();
+    agent.wait_for_log("can't be read: Permission denied");
+    eventually("lag", || lag().filter(|bytes| *bytes == size));
+
+    fs::set_permissions(log.path(), Permissions::from_mode(0o644)).unwrap();
+    assert_arrive(&hook, 1..50);
+    eventually("all was read", || lag().filter(|bytes| *bytes == 0));
+    end_without_loss(agent, &hook);
 }
 
 #[test]

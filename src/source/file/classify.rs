@@ -86,7 +86,7 @@ impl Follower {
                 None
             }
             Err(error) => {
-                self.troubles.note(&path, error.to_string(), now);
+                self.note_unreadable(&file.now, &error, now);
                 None
             }
         }

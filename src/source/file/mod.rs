@@ -179,11 +179,13 @@ impl LagWatch {
             events: output.events(),
         };
         let age = self.meter.observe(now, seen);
-        let oldest = age.max(follower.oldest_unread());
+        let troubles = &follower.troubles;
+        let oldest = age.max(follower.oldest_unread()).max(troubles.oldest());
         let due = self.meter.catch_up(now, seen);
         let lag = Lag {
-            bytes: seen.behind,
+            bytes: seen.behind + troubles.bytes(),
             oldest,
+            unreadable: troubles.describe(follower.listing.pattern().path()),
             catching_up: self.meter.last().map(|line| line.to_string()),
         };
         output.lag(lag, follower.deleted_bytes);

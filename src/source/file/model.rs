@@ -10,6 +10,7 @@ mod follower;
 mod hook;
 mod kept;
 mod night;
+mod not_yet;
 mod op;
 mod rows;
 mod tracked;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::follower::{BrokenAt, Ending, Follower, QUIET, Sink};
 use super::kept::Reading;
 use super::label::label;
+use super::listing::Listed;
 use super::search::may_have_been;
 use super::tracked::{State, Tracked};
 use crate::telemetry::message::Message;
@@ -124,13 +125,32 @@ impl Follower {
         }
         file.reopen();
         let path = file.now.path.clone();
+        let (is_behind, modified) = (!file.is_read(), file.now.modified);
         if error.kind() != ErrorKind::NotFound {
             self.troubles.note(&path, error.to_string(), now);
+            if is_behind {
+                // The progress counts the bytes of a known file.
+                self.troubles.holds_back(&path, 0, modified);
+            }
         } else {
             let parent = path.parent().unwrap_or(Path::new("."));
             self.dirty.insert(parent.to_owned());
         }
         self.note_seen(number);
+    }
+
+    /// A file that was just found can't be read. Of one that is known from an earlier start, only what was written since
+    /// is not counted yet. Device numbers may change between two starts of the host.
+    pub(super) fn note_unreadable(&mut self, found: &Listed, error: &io::Error, now: Instant) {
+        self.troubles.note(&found.path, error.to_string(), now);
+        let mut awaited = self.missing.awaited().map(|(_, file)| file);
+        let known = awaited.find(|file| file.inode == found.identity.1);
+        let unread = found.length - known.map_or(0, |file| file.length.min(found.length));
+        let is_behind = unread > 0 || known.is_some_and(|file| file.unread() > 0);
+        if is_behind {
+            let path = &found.path;
+            self.troubles.holds_back(path, unread, found.modified);
+        }
     }
 
     fn turn(&mut self, number: u64, now: Instant, sink: &mut impl Sink) -> io::Result<Step> {

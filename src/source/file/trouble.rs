@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::foreign::what_it_is;
 use super::label::label;
@@ -30,6 +30,16 @@ struct Trouble {
     is_no_file: bool,
     noted: Instant,
     logged: Option<Instant>,
+    unread: Option<Unread>,
+}
+
+/// What can't be read for as long as a name can't be used.
+#[derive(Debug, Clone, Copy)]
+struct Unread {
+    /// Bytes that the source counts nowhere else.
+    bytes: u64,
+    /// When the first of them was seen, or written if it had been there before.
+    since: SystemTime,
 }
 
 impl Troubles {
@@ -55,9 +65,49 @@ impl Troubles {
                 is_no_file,
                 noted: now,
                 logged: None,
+                unread: None,
             };
             self.names.insert(path.to_owned(), trouble);
         }
+    }
+
+    /// The file of this name was last written at `modified`, and has these bytes that the source counts nowhere else and
+    /// can't read now.
+    pub(super) fn holds_back(&mut self, path: &Path, bytes: u64, modified: SystemTime) {
+        if let Some(trouble) = self.names.get_mut(path) {
+            let since = trouble.unread.map_or(modified, |unread| unread.since);
+            trouble.unread = Some(Unread { bytes, since });
+        }
+    }
+
+    /// Bytes that can't be read now and that the source counts nowhere else.
+    pub(super) fn bytes(&self) -> u64 {
+        self.unread().map(|unread| unread.bytes).sum()
+    }
+
+    /// For how long the oldest bytes that can't be read now have been there.
+    pub(super) fn oldest(&self) -> Duration {
+        let since = self.unread().map(|unread| unread.since).min();
+        let age = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        age.unwrap_or_default()
+    }
+
+    fn unread(&self) -> impl Iterator<Item = Unread> {
+        self.names.values().filter_map(|trouble| trouble.unread)
+    }
+
+    /// How many names can't be read and why one of them can't, except for one name that is reported otherwise.
+    pub(super) fn describe(&self, except: Option<&Path>) -> Option<String> {
+        let is_one = |(path, trouble): &(&PathBuf, &Trouble)| {
+            !trouble.is_no_file && Some(path.as_path()) != except
+        };
+        let mut names = self.names.iter().filter(is_one);
+        let (path, trouble) = names.next()?;
+        let (file, reason) = (label(path), &trouble.reason);
+        Some(match names.count() {
+            0 => format!("{file} can't be read: {reason}"),
+            more => format!("{file} and {more} more can't be read: {reason}"),
+        })
     }
 
     /// This name can be used.
@@ -159,6 +209,39 @@ mod tests {
             let after = troubles.names[path].logged;
             assert_eq!(after != before, is_logged, "{second} {reason} {except:?}");
         }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_counted_from_when_it_was_first_seen() {
+        let (now, path) = (Instant::now(), Path::new("/l/a"));
+        let ago = |seconds| SystemTime::now() - SECOND * seconds;
+        let mut troubles = Troubles::default();
+        troubles.holds_back(path, 5, ago(100));
+        assert_eq!((troubles.bytes(), troubles.oldest()), (0, Duration::ZERO));
+        for (name, bytes, seconds) in [("/l/a", 5, 100), ("/l/a", 7, 0), ("/l/b", 2, 50)] {
+            troubles.note(Path::new(name), "why".into(), now);
+            troubles.holds_back(Path::new(name), bytes, ago(seconds));
+        }
+        assert_eq!(troubles.bytes(), 9);
+        assert!(troubles.oldest() >= SECOND * 100);
+        troubles.solved(path);
+        assert_eq!(troubles.bytes(), 2);
+        assert!(troubles.oldest() < SECOND * 100);
+    }
+
+    #[test]
+    fn names_that_can_not_be_read_are_described_unless_they_never_are_files() {
+        let (now, path) = (Instant::now(), Path::new("/l/a"));
+        let mut troubles = Troubles::default();
+        troubles.note_kind(Path::new("/l"), &std::fs::metadata("/").unwrap(), now);
+        assert_eq!(troubles.describe(None), None);
+        troubles.note(path, "why".into(), now);
+        let one = "file:/l/a can't be read: why";
+        assert_eq!(troubles.describe(None).as_deref(), Some(one));
+        assert_eq!(troubles.describe(Some(path)), None);
+        troubles.note(Path::new("/l/b"), "because".into(), now);
+        let both = "file:/l/a and 1 more can't be read: why";
+        assert_eq!(troubles.describe(None).as_deref(), Some(both));
     }
 
     #[test]

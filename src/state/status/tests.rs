@@ -256,6 +256,7 @@ fn snapshot() -> Snapshot {
                 lag: Some(Lag {
                     bytes: 8,
                     oldest: Duration::from_millis(9900),
+                    unreadable: Some("/b can't be read".into()),
                     catching_up: Some("soon".into()),
                 }),
                 lost_bytes: 10,
@@ -330,13 +331,14 @@ fn a_status_holds_all_that_is_known() {
                 {
                     "name": "stdin:", "received": 0, "away_since": null, "why": null,
                     "requests_refused": {}, "last_refused": null, "lost_bytes": 0, "copies": 0,
-                    "is_up": false, "lag_bytes": null, "lag_seconds": null, "catching_up": null,
+                    "is_up": false, "lag_bytes": null, "lag_seconds": null, "unreadable": null,
+                    "catching_up": null,
                 },
                 {
                     "name": "file:/a", "received": 7, "away_since": "now", "why": "gone",
                     "requests_refused": { "forbidden": 12 }, "last_refused": "192.0.2.1",
                     "lost_bytes": 10, "copies": 11, "is_up": true, "lag_bytes": 8,
-                    "lag_seconds": 9, "catching_up": "soon",
+                    "lag_seconds": 9, "unreadable": "/b can't be read", "catching_up": "soon",
                 },
             ]),
         ),

@@ -20,12 +20,12 @@ use crate::state::checkpoint::{FileOffset, Fingerprint};
 use crate::sys::shutdown::ShutdownSignal;
 
 /// All logs of a directory.
-fn follower(dir: &Path) -> Follower {
+pub(super) fn follower(dir: &Path) -> Follower {
     Follower::new(&dir.join("*.log"), Default::default(), 100, None)
 }
 
 /// A file that was just found, and holds this.
-fn found(dir: &Path, name: &str, text: &[u8]) -> Tracked {
+pub(super) fn found(dir: &Path, name: &str, text: &[u8]) -> Tracked {
     let path = dir.join(name);
     fs::write(&path, text).unwrap();
     tracked(&path, &fs::metadata(&path).unwrap())
