@@ -23,6 +23,7 @@ mod fluent_tls;
 mod hec_ack;
 mod hec_clients;
 mod homepage;
+mod host_limits;
 mod http_attacks;
 mod hung_mount;
 mod large_bodies;

@@ -28,6 +28,7 @@ use crate::config::error::CommandError;
 use crate::config::options::RunOptions;
 use crate::config::provenance::Provenance;
 use crate::telemetry::log;
+use crate::telemetry::message::Message;
 
 /// How long a failed start waits for the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -38,9 +39,12 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// It could not start.
 pub fn run(options: &RunOptions, provenance: &Provenance) -> Result<ExitCode, CommandError> {
     let opened = open::open(options, provenance)?;
-    opened.log(options, provenance);
+    let first_lines = opened.first_lines(options, provenance);
     match start::start(opened, options, provenance) {
-        Ok(agent) => Ok(agent.supervise(options.report_interval, options.shutdown_timeout)),
+        Ok(agent) => {
+            first_lines.iter().for_each(Message::log);
+            Ok(agent.supervise(options.report_interval, options.shutdown_timeout))
+        }
         Err(failure) => {
             log::flush(LAST_LINES);
             Err(failure)

@@ -27,7 +27,7 @@ use crate::source::{self, Claims, FileSettings, OpenError, Source, Spec};
 use crate::state::reject_file;
 use crate::state::status::{Place, StatusFile};
 use crate::sys::shutdown::ShutdownSignal;
-use crate::sys::{descriptors, host};
+use crate::sys::{descriptors, host, shortage};
 use crate::telemetry::log;
 use crate::telemetry::message::{self, Message, Spooled};
 use crate::telemetry::resumes::Resumes;
@@ -77,8 +77,10 @@ pub(super) struct OpenSources {
 pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Opened, CommandError> {
     let rules = LiveRules::new(check_options(options, provenance)?);
     descriptors::raise_limit();
-    let notify = Notify::open(options.report_interval)
-        .map_err(|error| UsageError(format!("NOTIFY_SOCKET: {error}")))?;
+    let notify = Notify::open(options.report_interval).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => UsageError(format!("NOTIFY_SOCKET: {error}")).into(),
+        _ => CommandError::from(error),
+    })?;
     let shutdown = ShutdownSignal::new()?;
     let abort = ShutdownSignal::new()?;
     let contents = settings_files::contents(options);
@@ -89,7 +91,8 @@ pub(super) fn open(options: &RunOptions, provenance: &Provenance) -> Result<Open
         notify.is_some(),
         &destination.forwarding,
     )?;
-    log::start(options.log_format).map_err(of_log)?;
+    let filters = log::filters().map_err(of_log)?;
+    log::start(&filters, options.log_format)?;
     check_reject_file(options, provenance, |path| {
         reject_file::open(path).map(drop)
     })?;
@@ -178,7 +181,8 @@ fn check_reject_file(
     };
     can_write(path).map_err(|error| {
         let path = path.display();
-        let what = format!("{path}: {error}; fix: name a file that can be written to");
+        let fix = shortage::fix(&error).unwrap_or("name a file that can be written to");
+        let what = format!("{path}: {error}; fix: {fix}");
         let wrong = provenance.error(Opt::RejectFile, what);
         match error.kind() {
             ErrorKind::IsADirectory | ErrorKind::InvalidInput => wrong.into(),
@@ -265,31 +269,33 @@ fn of_source(error: OpenError, spec: &Spec, provenance: &Provenance) -> CommandE
 }
 
 impl Opened {
-    /// Logs that the agent starts, and what the operator should know.
-    pub(super) fn log(&self, options: &RunOptions, provenance: &Provenance) {
+    /// That the agent has started, and what the operator should know, for the log.
+    pub(super) fn first_lines(
+        &self,
+        options: &RunOptions,
+        provenance: &Provenance,
+    ) -> Vec<Message> {
         let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
-        Message::Started {
+        let mut lines = vec![Message::Started {
             sources: sources.join(", "),
             buffer_events: options.buffer_events(),
             buffer_bytes: Size(spooling::memory(options).bytes),
             spool: self.spool.as_ref().map_or(Spooled(None), OpenSpool::found),
             forwarding: self.destination.forwarding.to_string(),
             rules: message::Rules(self.rules.describe()),
-        }
-        .log();
+        }];
         if options.sources.contains(&Spec::Stdin) && io::stdin().is_terminal() {
-            Message::StdinIsTerminal {}.log();
+            lines.push(Message::StdinIsTerminal {});
         }
         if provenance.origin(Opt::Source) == Origin::Default && source::stdin::is_null() {
-            Message::StdinIsNull {}.log();
+            lines.push(Message::StdinIsNull {});
         }
-        let settings = effect::warnings(options, provenance);
-        let notices = settings.iter().chain(&self.destination.warnings);
+        lines.extend(effect::warnings(options, provenance));
+        let notices = self.destination.warnings.iter();
         let notices = notices.chain(&self.listening.warnings);
         let notices = notices.chain(&self.sources.checkpoints.notices);
-        for notice in notices.chain(&self.notices) {
-            notice.log();
-        }
+        lines.extend(notices.chain(&self.notices).cloned());
+        lines
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::bounds::{LAST_WRITES_AT_ONCE, STOP_MARGIN};
 use super::memory::Memory;
@@ -47,11 +47,21 @@ pub(super) struct Agent {
     pub(super) events: Receiver<Event>,
     /// The number of sources that run.
     pub(super) sources: usize,
+    /// Lets one source begin with each message.
+    pub(super) begin: Sender<()>,
 }
 
 impl Agent {
-    /// Logs the summaries and waits for the end; then makes sure that it comes in time.
+    /// Lets sources begin, logs the summaries and waits for the end; then makes sure that it comes in time.
     pub(super) fn supervise(mut self, interval: Duration, timeout: Duration) -> ExitCode {
+        for _ in 0..self.sources {
+            // None waits any more if there are none.
+            let _ = self.begin.send(());
+        }
+        if let Some(Err(error)) = self.notify.as_ref().map(Notify::ready) {
+            let error = error.to_string();
+            Message::NotifyFailed { error }.log();
+        }
         let mut supervisor = Supervisor::new(self.sources, interval, timeout, Instant::now());
         let mut memory = Memory::new(self.stats.bound().bytes, Instant::now());
         let mut is_starting = true;

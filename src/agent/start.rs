@@ -16,7 +16,6 @@ use super::settings_watch::SettingsWatcher;
 use super::spooling::{self, OpenSpool};
 use super::status_page::Status;
 use super::supervise::{Event, Requests};
-use super::systemd::Notify;
 use super::trailing;
 use crate::buffer::chunk::Extent;
 use crate::buffer::queue::{Consumer, Producer, queue};
@@ -38,7 +37,6 @@ use crate::sys::backoff::Backoff;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::thread::Worker;
 use crate::sys::{random, thread};
-use crate::telemetry::message::Message;
 use crate::telemetry::resumes::Resumes;
 use crate::telemetry::snapshot::Forwarding;
 use crate::telemetry::watchdog::Watchdog;
@@ -60,9 +58,12 @@ struct Start<'a> {
     tell: Events<Event>,
     /// Every source has one for as long as it runs.
     alive: Events<()>,
+    /// Lets sources begin, one each.
+    let_in: Receiver<()>,
 }
 
-/// Starts what was opened.
+/// Starts what was opened. Sources take nothing before [`Agent::supervise`]: if another thread can't be started, no event
+/// was taken that would be lost.
 ///
 /// # Errors
 /// No more threads or descriptors are available.
@@ -75,6 +76,7 @@ pub(super) fn start(
     let unwraps = listening.http.unwraps;
     let (tell, events) = unbounded();
     let (alive, others) = bounded(0);
+    let (begin, let_in) = unbounded();
     let (producer, consumer) = queue(spooling::memory(options));
     let (resumes, trail) = (&sources.resumes, opened.trail.as_ref());
     let report = report_on(options, resumes, &opened.rules, trail);
@@ -88,6 +90,7 @@ pub(super) fn start(
         rules: opened.rules,
         tell,
         alive,
+        let_in,
     };
     start.report.forwards(opened.destination.forwarding, "");
     let status_file = start.status_file(opened.status_file)?;
@@ -99,9 +102,6 @@ pub(super) fn start(
     let numbering = opened.trail.as_ref().map(trailing::numbering);
     let (lines, rejects) = start.senders(consumer, opened.destination.targets, spool)?;
     start.status_page(opened.status_page, listening.status_tokens)?;
-    let trail = start.trail(opened.trail, others)?;
-    let running =
-        sources.sources.len() + usize::from(spool.is_some()) + usize::from(trail.is_some());
     start.sources(sources.sources.into_iter().zip(sources.resumes), spool)?;
     if let Some(spool) = spool {
         start.feed(spool.clone())?;
@@ -116,8 +116,10 @@ pub(super) fn start(
             .spawn()?;
     }
     let ask_files = watched::watch(listening.files)?;
+    let running = options.sources.len() + usize::from(spool.is_some());
+    // Its first record is sent even before the sources begin.
+    let trail = start.trail(opened.trail, others)?;
     forward(opened.signals, &start.tell, [ask, ask_files])?;
-    notify_ready(opened.notify.as_ref());
     Ok(Agent {
         report: start.report,
         notify: opened.notify,
@@ -126,23 +128,16 @@ pub(super) fn start(
         status_file,
         checkpoints,
         spool: running_spool,
-        trail,
         rejects,
         shutdown: start.shutdown,
         abort: start.abort,
         producer: Some(start.producer),
         lines,
         events,
-        sources: running,
+        sources: running + usize::from(trail.is_some()),
+        begin,
+        trail,
     })
-}
-
-/// Tells systemd that the agent has started.
-fn notify_ready(notify: Option<&Notify>) {
-    if let Some(Err(error)) = notify.map(Notify::ready) {
-        let error = error.to_string();
-        Message::NotifyFailed { error }.log();
-    }
 }
 
 fn report_on(
@@ -371,8 +366,12 @@ impl Start<'_> {
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), CommandError> {
         let (tell, alive) = (self.teller(Event::SourceEnded), self.alive.clone());
+        let let_in = self.let_in.clone();
         thread::spawn(name, move || {
-            run();
+            // An error: the start has failed.
+            if let_in.recv().is_ok() {
+                run();
+            }
             drop(alive);
             tell();
         })?;

@@ -18,6 +18,7 @@ use crate::source::http::request::{HEAD_BYTES, Head, parse_head};
 use crate::source::http::tokens::Tokens;
 use crate::source::watched::Watched;
 use crate::sys::poll::{PollFd, poll};
+use crate::sys::shortage;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::sys::tcp;
 use crate::sys::thread;
@@ -67,7 +68,7 @@ impl Drop for Probe {
 /// Opens the socket, if the page is configured.
 ///
 /// # Errors
-/// The address is in use or is not this host's.
+/// The address is in use, is not this host's or not for this user, or there are no more descriptors.
 pub fn open(
     options: &RunOptions,
     provenance: &Provenance,
@@ -76,12 +77,13 @@ pub fn open(
         return Ok(None);
     };
     tcp::listen(address).map(Some).map_err(|error| {
-        let fix = match error.kind() {
+        let shortage = shortage::fix(&error);
+        let fix = shortage.unwrap_or(match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "use a port that this user may take, such as one above 1023"
             }
             _ => "use a free port and an address of this host",
-        };
+        });
         let what = format!("{address}: can't listen: {error}; fix: {fix}");
         let wrong = provenance.error(Opt::StatusListen, what);
         match error.kind() {
@@ -89,6 +91,7 @@ pub fn open(
             io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
                 CommandError::Failed(wrong.0)
             }
+            _ if shortage.is_some() => CommandError::Failed(wrong.0),
             _ => wrong.into(),
         }
     })

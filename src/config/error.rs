@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use crate::config::shared_options;
+use crate::sys::shortage;
 use crate::text::escape;
 
 /// Wrong usage: names the option as the user wrote it, what is wrong with it, and what would be right.
@@ -27,7 +28,10 @@ impl From<UsageError> for CommandError {
 
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
-        CommandError::Failed(error.to_string())
+        CommandError::Failed(match shortage::fix(&error) {
+            Some(fix) => format!("{error}; fix: {fix}"),
+            None => error.to_string(),
+        })
     }
 }
 

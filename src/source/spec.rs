@@ -234,7 +234,7 @@ pub enum OpenError {
     Wrong(String),
     /// Something that it needs is not there yet, or the agent is not allowed to use it.
     Missing(String),
-    /// Another process has it.
+    /// Others have it: another process has the address, or all descriptors are in use.
     InUse(String),
 }
 

@@ -10,6 +10,7 @@ use super::reader::Source;
 use super::spec::OpenError;
 use super::stream;
 use crate::sys::descriptors;
+use crate::sys::shortage;
 use crate::sys::shutdown::ShutdownSignal;
 use crate::telemetry::message::Message;
 
@@ -39,9 +40,15 @@ pub(super) struct Stdin {
 
 impl Stdin {
     pub(super) fn open() -> Result<Self, OpenError> {
-        let wrong = |error| OpenError::Wrong(format!("standard input can't be read: {error}"));
-        let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(wrong)?);
-        let kind = input.metadata().map_err(wrong)?.file_type();
+        let failed = |error| {
+            let what = format!("standard input can't be read: {error}");
+            match shortage::fix(&error) {
+                Some(fix) => OpenError::InUse(format!("{what}; fix: {fix}")),
+                None => OpenError::Wrong(what),
+            }
+        };
+        let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
+        let kind = input.metadata().map_err(failed)?.file_type();
         if kind.is_dir() {
             return Err(OpenError::Wrong(
                 "standard input is a directory; fix: redirect a file or a pipe to it".into(),

@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod owner;
 pub mod poll;
 pub mod random;
+pub mod shortage;
 pub mod shutdown;
 pub mod tcp;
 pub mod thread;

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// # Errors
 /// No more threads can be started.
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    start(Builder::new().name(name.into()), Box::new(run))
+    start(name, Builder::new(), Box::new(run))
 }
 
 /// The same, with a stack of this many bytes.
@@ -23,8 +23,7 @@ pub fn spawn_small(
     stack: usize,
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
-    let thread = Builder::new().name(name.into()).stack_size(stack);
-    start(thread, Box::new(run))
+    start(name, Builder::new().stack_size(stack), Box::new(run))
 }
 
 /// A thread that works until it is told to end.
@@ -56,6 +55,14 @@ impl Worker {
     }
 }
 
-fn start(thread: Builder, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    thread.spawn(run).map(drop)
+fn start(name: &str, thread: Builder, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    let started = thread.name(name.into()).spawn(run);
+    // The system's own text does not say what is unavailable.
+    started.map(drop).map_err(|error| {
+        let what = format!(
+            "can't start the thread '{name}': {error}; fix: raise the limit of threads (TasksMax, LimitNPROC), or that \
+             of memory"
+        );
+        io::Error::new(error.kind(), what)
+    })
 }

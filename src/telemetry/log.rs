@@ -110,22 +110,20 @@ pub fn filters() -> Result<String, String> {
     }
 }
 
-/// Starts the log, and has panics logged. Until then, and in programs other than the agent, nothing is logged.
+/// Starts the log with these [`filters`], and has panics logged. Until then, and in programs other than the agent, nothing is logged.
 ///
 /// # Errors
-/// The variable's value is not a level, or no more threads can be started.
-pub fn start(format: LogFormat) -> Result<(), String> {
-    let filters = filters()?;
+/// No more threads can be started.
+pub fn start(filters: &str, format: LogFormat) -> io::Result<()> {
     let style = Style {
         format,
         is_journal: is_journal(),
     };
     let (_, queue) = LOG.get_or_init(|| {
-        let filter = Builder::new().parse_filters(&filters).build();
+        let filter = Builder::new().parse_filters(filters).build();
         (filter, Queue::new(style, BACKLOG_BYTES))
     });
-    let spawned = spawn("log", move || queue.run(&mut io::stderr()));
-    spawned.map_err(|error| error.to_string())?;
+    spawn("log", move || queue.run(&mut io::stderr()))?;
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }

@@ -128,6 +128,30 @@ impl AgentCommand {
         self
     }
 
+    /// Lets its user have this many threads, if that is not root.
+    pub(crate) fn limit_threads(self, count: u64) -> Self {
+        self.limit(libc::RLIMIT_NPROC, count)
+    }
+
+    /// Lets it have descriptors below this number.
+    pub(crate) fn limit_descriptors(self, count: u64) -> Self {
+        self.limit(libc::RLIMIT_NOFILE, count)
+    }
+
+    fn limit(mut self, resource: libc::__rlimit_resource_t, count: u64) -> Self {
+        let limit = libc::rlimit {
+            rlim_cur: count,
+            rlim_max: count,
+        };
+        let set_limit = move || match unsafe { libc::setrlimit(resource, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: setrlimit is allowed between fork and exec.
+        unsafe { self.command.pre_exec(set_limit) };
+        self
+    }
+
     /// Starts it.
     #[track_caller]
     pub(crate) fn spawn(self) -> Agent {
