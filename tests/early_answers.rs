@@ -35,6 +35,31 @@ fn an_early_413_halves_the_body() {
 }
 
 #[test]
+fn an_early_refusal_is_heard_over_a_connection_that_stays_open() {
+    for answer in [Answer::status(413), Answer::status(503)] {
+        let hook = Webhook::start();
+        hook.script([answer.without_reading_or_closing()]);
+        // No answer to wait for: the time for a request is longer than the test has.
+        let options = [
+            "--batch-bytes=16MiB",
+            "--batch-age=1m",
+            "--request-timeout=10m",
+            "--backoff-max=1s",
+        ];
+        let mut agent = start(&hook.url(), &options);
+        let events = large_events();
+        feed(&mut agent, &events);
+        let (balance, log) = finish(agent, &hook, &events);
+        assert_eq!(balance.delivered, events.len() as u64, "{log}");
+        assert!(
+            !log.contains("no answer") && !log.contains("redelivered"),
+            "{log}"
+        );
+        assert!(hook.request_count() >= 2, "{log}");
+    }
+}
+
+#[test]
 fn an_early_401_is_an_operators_matter() {
     for (hook, options) in webhooks() {
         hook.script([Answer::hec(401, "Invalid authorization", 3).without_reading()]);

@@ -1,4 +1,4 @@
-//! poll(2): waiting for descriptors to become readable.
+//! poll(2): waiting for descriptors to become readable, or writable.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -14,19 +14,34 @@ pub struct PollFd<'fd> {
 impl<'fd> PollFd<'fd> {
     /// Waits for `fd` to become readable.
     pub fn new(fd: BorrowedFd<'fd>) -> Self {
+        PollFd::of(fd, libc::POLLIN)
+    }
+
+    /// Waits for `fd` to become writable or, if `or_readable`, one of both.
+    pub fn writing(fd: BorrowedFd<'fd>, or_readable: bool) -> Self {
+        let readable = if or_readable { libc::POLLIN } else { 0 };
+        PollFd::of(fd, libc::POLLOUT | readable)
+    }
+
+    fn of(fd: BorrowedFd<'fd>, events: libc::c_short) -> Self {
         PollFd {
             raw: libc::pollfd {
                 fd: fd.as_raw_fd(),
-                events: libc::POLLIN,
+                events,
                 revents: 0,
             },
             _borrow: std::marker::PhantomData,
         }
     }
 
-    /// Whether a read (or accept) would not block now.
+    /// Whether what was waited for would not block now.
     pub fn is_ready(&self) -> bool {
         self.raw.revents != 0
+    }
+
+    /// Whether there is something to read.
+    pub fn is_readable(&self) -> bool {
+        self.raw.revents & libc::POLLIN != 0
     }
 }
 

@@ -57,7 +57,7 @@ pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryE
             unreachable(format!("not connected within {connect}"), NOT_CONNECTED)
         }
         Error::Timeout(_) => DeliveryError {
-            may_have_arrived: true,
+            may_have_arrived: sent == Sent::All,
             ..DeliveryError::transient(Cause::Timeout, format!("no answer within {request}"))
                 .hint(SLOW)
         },

@@ -89,6 +89,10 @@ impl Webhook {
             result = attempt(self);
         }
         self.kept_since = (result.is_ok() && !is_last).then_some(since);
+        if self.wire.is_cut_short() {
+            // What was not written would be expected before another request.
+            self.leave_connection();
+        }
         result
     }
 

@@ -39,7 +39,7 @@ fn each_error_has_its_cause() {
     const RENEGOTIATES: &str = "TLS: the webhook wants to renegotiate, which is not supported";
     const LATE: &str = "no answer within 9s";
     let unreached = |error, message| (error, Nothing, Unreachable, false, message);
-    let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, true, LATE);
+    let late = |what, sent| (TimedOut(what), sent, Cause::Timeout, sent == All, LATE);
     let broken = |error, sent, message| (error, sent, Disconnected, sent == All, message);
     let of_tls = |error, sent, cause, message| (error, sent, cause, false, message);
     for (error, sent, cause, may_have_arrived, message) in [

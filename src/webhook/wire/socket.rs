@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use ureq::{Error, Timeout};
 
 use super::Wire;
 use crate::buffer::piece::Piece;
+use crate::sys::poll::{PollFd, poll};
 use crate::sys::tcp::bytes_acked;
 use crate::webhook::error::{self, Sent, Timeouts, is_disconnect};
 use crate::webhook::observer::Observer;
@@ -96,8 +98,8 @@ fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Error> {
     Ok(stream)
 }
 
-/// A connection that is not written to any more once a write has failed, but still read: the answer may be a 413, or
-/// the TLS alert that the webhook wants a client certificate, to a body that was not read to its end.
+/// A connection that is not written to any more once a write has failed, or the webhook has refused the request, but
+/// still read: the answer may be a 413, or the TLS alert that the webhook wants a client certificate, to a body that was not read to its end.
 struct Socket {
     stream: Arc<TcpStream>,
     buffers: LazyBuffers,
@@ -119,7 +121,13 @@ impl Transport for Socket {
             };
             let result = match self.wire.take_request() {
                 request if request.is_empty() => socket.write_all(&self.buffers.output()[..amount]),
-                request => write_pieces(&mut socket, &request).map(|()| self.wire.set_written()),
+                request => {
+                    let mut socket = UntilRefused {
+                        socket,
+                        is_answered: false,
+                    };
+                    write_pieces(&mut socket, &request).map(|()| self.wire.set_written())
+                }
             };
             match result {
                 Err(error) if is_disconnect(&error) => self.broken = Some(error.kind()),
@@ -221,31 +229,81 @@ struct Timed<'a> {
 }
 
 impl Timed<'_> {
-    fn begin(&self) -> io::Result<()> {
+    /// What is left of the time, if it is limited.
+    fn left(&self) -> io::Result<Option<Duration>> {
         // With the shortest limit there is, whoever reads without a pause would still get everything.
         if self.deadline.is_some_and(|at| at <= Instant::now()) {
             return Err(ErrorKind::TimedOut.into());
         }
-        let left = self.deadline.map(left_until);
-        self.stream.set_write_timeout(left)
+        Ok(self.deadline.map(left_until))
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.begin()?;
+        self.stream.set_write_timeout(self.left()?)?;
         self.stream.write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.begin()?;
-        self.stream.write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Writes a request until the deadline, or until the webhook has refused it: it may never read the rest.
+struct UntilRefused<'a> {
+    socket: Timed<'a>,
+    /// Something arrived that is no refusal. A webhook that answers early may read on.
+    is_answered: bool,
+}
+
+impl UntilRefused<'_> {
+    fn wait_for_room(&mut self) -> io::Result<()> {
+        let stream = self.socket.stream;
+        let mut fds = [PollFd::writing(stream.as_fd(), !self.is_answered)];
+        poll(&mut fds, self.socket.left()?)?;
+        if fds[0].is_readable() {
+            let mut head = [0; 10];
+            let length = stream.peek(&mut head)?;
+            if is_refusal(&head[..length]) {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            self.is_answered = true;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an answer that begins with these bytes takes nothing.
+fn is_refusal(head: &[u8]) -> bool {
+    head.starts_with(b"HTTP/1.") && matches!(head.get(8..), Some([b' ', b'3'..=b'5', ..]))
+}
+
+impl Write for UntilRefused<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(MAX_SLICES)];
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        loop {
+            self.socket.left()?;
+            let socket = SockRef::from(self.socket.stream);
+            match socket.send_vectored_with_flags(slices, flags) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room()?,
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The kernel takes no more in one call.
+const MAX_SLICES: usize = libc::UIO_MAXIOV as usize;
 
 /// What sockets take for a time limit: not zero.
 fn left_until(deadline: Instant) -> Duration {
@@ -305,13 +363,40 @@ mod tests {
             (Some(Duration::from_secs(60)), None),
             (Some(Duration::ZERO), Some(ErrorKind::TimedOut)),
         ] {
-            let mut timed = Timed {
+            let timed = || Timed {
                 stream: &stream,
                 deadline: after.map(|after| Instant::now() + after),
             };
+            let mut request = UntilRefused {
+                socket: timed(),
+                is_answered: false,
+            };
             // There is room for these in the kernel.
-            let result = write_pieces(&mut timed, &[Piece::from(b"{}\n".to_vec())]);
-            assert_eq!(result.map_err(|error| error.kind()).err(), error);
+            let pieces = [Piece::from(b"{}\n".to_vec())];
+            for result in [
+                timed().write_all(&pieces[0]),
+                write_pieces(&mut request, &pieces),
+            ] {
+                assert_eq!(result.map_err(|error| error.kind()).err(), error);
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_answer_that_takes_nothing_is_a_refusal() {
+        for (head, is_one) in [
+            ("HTTP/1.1 413 Content Too Large", true),
+            ("HTTP/1.0 503", true),
+            ("HTTP/1.1 302 Found", true),
+            ("HTTP/1.1 200 OK", false),
+            ("HTTP/1.1 100 Continue", false),
+            ("HTTP/1.1 4", true),
+            ("HTTP/1.1 ", false),
+            ("HTTP", false),
+            ("", false),
+            ("nonsense 500", false),
+        ] {
+            assert_eq!(is_refusal(head.as_bytes()), is_one, "{head}");
         }
     }
 

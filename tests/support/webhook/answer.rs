@@ -144,6 +144,13 @@ impl Answer {
         self.close()
     }
 
+    /// Answers as soon as the request's head is there, and then reads nothing more, but keeps the connection open.
+    pub(crate) fn without_reading_or_closing(mut self) -> Self {
+        self.body_limit = 0;
+        self.then = Then::Hang;
+        self
+    }
+
     /// Sends the answer `bytes` at a time, with a pause of `interval` between them.
     pub(crate) fn slowly(mut self, bytes: usize, interval: Duration) -> Self {
         self.sends = Sends::Slowly { bytes, interval };
