@@ -104,6 +104,7 @@ fn the_request_under_way_has_until_the_deadline() {
     assert!(took >= Duration::from_millis(300), "{took:?}");
     assert!(took < Duration::from_millis(300) + GRACE, "{took:?}");
     assert_eq!(balance.by_reason["shutdown"], 1, "{log}");
+    assert!(log.contains(" 1 event may have arrived: "), "{log}");
 }
 
 #[test]

@@ -100,6 +100,14 @@ impl Delivery {
         self.retry.push_front(attempt.without_history());
     }
 
+    /// How many events that will be sent again may have arrived.
+    pub fn doubtful(&self) -> usize {
+        let suspects = self.suspects.iter().map(|suspect| &suspect.attempt);
+        let attempts = self.retry.iter().chain(suspects);
+        let doubts = attempts.filter_map(|attempt| attempt.doubt_about(&attempt.batch));
+        doubts.map(|doubt| doubt.seqs.events()).sum()
+    }
+
     /// Ends what is over once nothing that failed is left.
     fn conclude(&mut self) -> Option<Effect> {
         if self.retry.is_empty() && self.suspects.is_empty() && !self.is_down() {

@@ -170,7 +170,11 @@ impl Sender {
                 Step::Finished => break,
             }
         }
-        senders.running.fetch_sub(1, AcqRel) == 1
+        let is_last = senders.running.fetch_sub(1, AcqRel) == 1;
+        if is_last {
+            senders.report.left_unanswered(senders.lock().doubtful());
+        }
+        is_last
     }
 
     /// Takes over a new target, if there is one.

@@ -71,7 +71,7 @@ pub fn of(error: &Error, uri: &Uri, timeouts: Timeouts, sent: Sent) -> DeliveryE
 /// The error of a request that the agent itself has ended, because it stops.
 pub fn aborted(sent: Sent) -> DeliveryError {
     DeliveryError {
-        may_have_arrived: sent != Sent::Nothing,
+        may_have_arrived: sent == Sent::All,
         ..DeliveryError::transient(Cause::Aborted, "request ended by the agent's own stop")
     }
 }

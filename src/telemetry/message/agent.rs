@@ -93,6 +93,12 @@ macro_rules! agent_messages {
         /// **Fix:** raise `--shutdown-timeout` to the time that indexing takes.
         LeftUnacknowledged { events: Events, when: &'static str } = "left_unacknowledged" Warn
             "{events} posted but not acknowledged as indexed when {when}; they may be indexed, and are counted as not delivered";
+        /// The agent ended before the webhook had answered a request that was sent whole, or before a body whose answer was
+        /// lost could be sent again. Events of files and of the spool are sent again by the next start, whose `redelivered`
+        /// does not count them. All others are counted as dropped, by the trail too, though the webhook may have them.
+        /// **Fix:** raise `--shutdown-timeout` above the time that the webhook takes to answer.
+        LeftUnanswered { events: Events } = "left_unanswered" Warn
+            "{events} may have arrived: there was no answer when the agent ended; they are counted as not delivered";
         /// One of several `--endpoint`s fails; the others are used without a delay. `show` lists it, and
         /// `webhook_up{endpoint="…"}` is 0.
         /// **Fix:** repair it; `s3-audit-webhook test` tries each of them.

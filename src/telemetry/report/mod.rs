@@ -248,6 +248,14 @@ impl Report {
         }
     }
 
+    /// This many events may have arrived, and will not be sent again before the end.
+    pub fn left_unanswered(&self, events: usize) {
+        if events > 0 {
+            let events = Events(events as u64);
+            self.update(|_, _| Some(Message::LeftUnanswered { events }));
+        }
+    }
+
     /// Events are sent again that may have arrived, after a request that ended with `message`.
     pub fn redelivered(&self, events: usize, message: &str) {
         if events > 0 {
