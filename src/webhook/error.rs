@@ -124,6 +124,10 @@ fn of_proxy(proxy: &str, reason: &str, webhook: &str) -> DeliveryError {
             format!("proxy {proxy} can't connect to {webhook} ({status})"),
             "see that the webhook runs, and that the proxy finds its name and reaches its port",
         ),
+        Some(status @ (408 | 425 | 429)) => unreachable(
+            format!("proxy {proxy} does not connect to {webhook} now ({status})"),
+            "see that the proxy is not overloaded, and that its limits let the agent connect",
+        ),
         Some(status @ 200..=499) => DeliveryError::permanent(
             format!("proxy {proxy} refuses to connect to {webhook} ({status})"),
             "let it allow CONNECT to this host and port, or go without it (--no-proxy)",

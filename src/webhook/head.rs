@@ -21,10 +21,13 @@ const NEEDED: [&str; 10] = [
     "location",
     "retry-after",
     "server",
-    "set-cookie",
+    COOKIE,
     "transfer-encoding",
     FIREWALL,
 ];
+const COOKIE: &str = "set-cookie";
+/// How many cookies are looked at, and how many other needed headers.
+const MOST: usize = 64;
 
 /// The webhook's answer is not HTTP.
 #[derive(Debug)]
@@ -114,7 +117,13 @@ impl Head {
         let name = line[..colon].trim_ascii();
         let is_name = |needed: &&str| name.eq_ignore_ascii_case(needed.as_bytes());
         let needed = NEEDED.into_iter().find(is_name);
-        let needed = needed.filter(|_| self.headers.len() < 64);
+        // Cookies take no other header's place.
+        let is_cookie = needed == Some(COOKIE);
+        let alike = self
+            .headers
+            .iter()
+            .filter(|(found, _)| (*found == COOKIE) == is_cookie);
+        let needed = needed.filter(|_| alike.count() < MOST);
         self.was_needed = needed.is_some();
         if let Some(name) = needed {
             let value = line.get(colon + 1..).unwrap_or_default().trim_ascii();
@@ -172,8 +181,14 @@ impl Head {
                 add(name, value);
             }
         }
-        self.values("set-cookie")
-            .for_each(|value| add("set-cookie", value));
+        // ureq rejects a head over 64 KiB, and all others together may be 48.
+        let mut room = LINE;
+        for value in self.values(COOKIE) {
+            if let Some(left) = room.checked_sub(value.len()) {
+                room = left;
+                add(COOKIE, value);
+            }
+        }
         head.extend_from_slice(b"\r\n");
         head
     }
@@ -250,6 +265,30 @@ mod tests {
             let expected = format!("HTTP/1.1 200\r\n{expected}{end}\r\n");
             check(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n"), &expected);
         }
+    }
+
+    #[test]
+    fn many_cookies_leave_room_for_the_rest() {
+        let large = format!("Set-Cookie: a={}\r\n", "x".repeat(4000)).repeat(100);
+        let text = format!("HTTP/1.1 200 OK\r\n{large}Content-Length: 3\r\n\r\n");
+        let (found, _) = rewritten(&text).unwrap();
+        assert!(found.contains("content-length: 3\r\n"), "{found}");
+        assert_eq!(found.matches("set-cookie: a=").count(), 2);
+        let others = [
+            "Content-Type",
+            "Date",
+            "Location",
+            "Retry-After",
+            "Server",
+            FIREWALL,
+        ];
+        let others = others.map(|name| format!("{name}: {}\r\n", "x".repeat(LINE)));
+        let (found, _) = rewritten(&format!(
+            "HTTP/1.1 200 OK\r\n{large}{}\r\n",
+            others.concat()
+        ))
+        .unwrap();
+        assert!(found.len() < 64 << 10, "{}", found.len());
     }
 
     /// What follows the head, and what is in it that is not needed, make no difference.

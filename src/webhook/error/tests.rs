@@ -95,6 +95,7 @@ fn each_error_has_its_cause() {
     assert_eq!(proxied("proxy server responded 407/407").cause, Settings);
     assert_eq!(proxied("proxy server responded 403/403").cause, Settings);
     assert_eq!(proxied("proxy server responded 503/503").cause, Unreachable);
+    assert_eq!(proxied("proxy server responded 429/429").cause, Unreachable);
     assert_eq!(proxied("proxy server did not respond").cause, Unreachable);
 }
 
