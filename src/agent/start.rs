@@ -103,9 +103,7 @@ pub(super) fn start(
     let (lines, rejects) = start.senders(consumer, opened.destination.targets, spool)?;
     start.status_page(opened.status_page, listening.status_tokens)?;
     start.sources(sources.sources.into_iter().zip(sources.resumes), spool)?;
-    if let Some(spool) = spool {
-        start.feed(spool.clone())?;
-    }
+    start.feed(spool.cloned())?;
     let (ask, asked) = unbounded();
     if !options.dry_run {
         let (report, rules) = (Arc::clone(&start.report), start.rules.clone());
@@ -349,8 +347,11 @@ impl Start<'_> {
         Ok(Some(spool))
     }
 
-    /// Starts reading the spool. It counts as one more source.
-    fn feed(&self, spool: Spool) -> Result<(), CommandError> {
+    /// Starts reading the spool, if there is one. It counts as one more source.
+    fn feed(&self, spool: Option<Spool>) -> Result<(), CommandError> {
+        let Some(spool) = spool else {
+            return Ok(());
+        };
         let producer = self.producer.while_below(spooling::ahead(self.options));
         let producer = producer.resuming(spool.resumes()).taking_large();
         let stop = self.shutdown.clone();
