@@ -97,8 +97,12 @@ pub fn replay(mut text: impl BufRead, source: Option<&str>) -> Result<Replayed, 
     next_line(&mut text, &mut line)?;
     let header: Value =
         serde_json::from_slice(&line).map_err(|_| "its first line is damaged".to_owned())?;
-    if header["program"] != PROGRAM || header["checkpoint"] != VERSION {
-        return Err("it is no checkpoint of this version".into());
+    if header["program"] != PROGRAM {
+        return Err("it is no checkpoint".into());
+    }
+    let version = &header["checkpoint"];
+    if *version != VERSION {
+        return Err(format!("it is of version {version}"));
     }
     if source.is_some_and(|source| header["source"] != source) {
         return Err("it is another source's".into());
