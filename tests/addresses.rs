@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::iter;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread;
+
+use socket2::{Domain, Socket, Type};
 
 use super::delivery::{start_seeing, taken};
 use super::support::{Agent, Authority, Webhook, own_loopback};
@@ -17,19 +20,29 @@ fn deliver_one(mut agent: Agent, hook: &Webhook) {
     assert_eq!(agent.wait().code, Some(0));
 }
 
+/// Keeps an address for as long as this lives, and refuses connections. None if somebody has it.
+fn refusing(address: SocketAddr) -> Option<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&address.into()).is_ok().then_some(socket)
+}
+
 #[test]
 fn the_address_that_answers_is_found_among_those_of_ipv6_and_ipv4() {
     let dir = tempfile::tempdir().unwrap();
     let hosts = dir.path().join("hosts");
-    let hook = Webhook::start();
+    // To glibc, `::1` is an address of IPv4, too.
+    let dead =
+        ["::1", "127.0.0.1", "127.78.0.4", "::ffff:127.78.0.5"].map(|ip| ip.parse().unwrap());
+    let (hook, _refuse) = iter::repeat_with(Webhook::start)
+        .find_map(|hook| {
+            let port = hook.address().port();
+            let refuse = dead.map(|ip| refusing((ip, port).into()));
+            refuse.iter().all(Option::is_some).then_some((hook, refuse))
+        })
+        .unwrap();
     let address = hook.address();
-    // Nobody listens on the first ones: loopback's, and those kept for documentation.
-    let dead = ["::1", "2001:db8::1", "127.78.0.4"];
-    let lines = dead
-        .map(str::to_owned)
-        .into_iter()
-        .chain([address.ip().to_string()]);
-    let lines: String = lines.map(|ip| format!("{ip} hec.example\n")).collect();
+    let ips = dead.into_iter().chain([address.ip()]);
+    let lines: String = ips.map(|ip| format!("{ip} hec.example\n")).collect();
     fs::write(&hosts, lines).unwrap();
     let endpoint = format!("http://hec.example:{}/", address.port());
     let Some(agent) = start_seeing(&hosts, "/etc/hosts", &endpoint, &[]) else {
