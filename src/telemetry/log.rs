@@ -110,7 +110,8 @@ pub fn filters() -> Result<String, String> {
     }
 }
 
-/// Starts the log with these [`filters`], and has panics logged. Until then, and in programs other than the agent, nothing is logged.
+/// Starts the log with these [`filters`], and has panics logged. Until then, and in programs other than the agent, nothing
+/// is logged.
 ///
 /// # Errors
 /// No more threads can be started.
