@@ -180,6 +180,24 @@ fn an_agent_that_is_out_of_descriptors_says_so_and_goes_on_when_there_are_some_a
 }
 
 #[test]
+fn without_descriptors_nobody_has_to_go_while_nobody_waits() {
+    let hook = Webhook::start();
+    let place = Place::new();
+    let agent = start(&hook, &[&place.unix_listen()]);
+    let mut first = place.connect();
+    first.write_all(event(1).as_bytes()).unwrap();
+    assert_arrive(&hook, [1]);
+
+    agent.leave_descriptors(1 + KEPT);
+    let mut last = place.connect();
+    last.write_all(b"{\"n\":").unwrap();
+    wait_until_read(&last);
+    last.write_all(b"2}\n").unwrap();
+    assert_arrive(&hook, [1, 2]);
+    end_without_loss(agent, &hook);
+}
+
+#[test]
 fn waiting_writers_leave_the_webhook_its_descriptors() {
     let hook = Webhook::start();
     let place = Place::new();

@@ -331,7 +331,7 @@ fn what_is_only_late_is_not_said_to_be_lost() {
     // With the records of the start and the stop.
     assert_eq!((balance.dropped, balance.left), (0, 4));
     let hook = Webhook::start();
-    let second = agent(&hook, dir.path(), &options).spawn();
+    let second = agent(&hook, dir.path(), &[SELDOM, &source]).spawn();
     // With the records of both starts, of the stop, and two gaps.
     hook.wait_for_events(2 + 3 + 2);
     wait_for(&hook, "gap", |gap| gap["reason"] == "read_again");

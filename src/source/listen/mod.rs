@@ -221,10 +221,16 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
     /// Accepts those who have connected, for one turn. Returns whether these were all.
     fn accept_all(&mut self) -> bool {
         for _ in 0..ACCEPTS {
-            if descriptors::are_scarce(&*self.socket) && !self.close_one() {
-                let what = "too many connections; fix: raise the limit of open files (LimitNOFILE)";
-                self.rest(what);
-                return false;
+            if descriptors::are_scarce(&*self.socket) {
+                if !self.socket.has_waiting() {
+                    return true;
+                }
+                if !self.close_one() {
+                    let what =
+                        "too many connections; fix: raise the limit of open files (LimitNOFILE)";
+                    self.rest(what);
+                    return false;
+                }
             }
             match self.socket.accept() {
                 Ok((stream, peer)) => {

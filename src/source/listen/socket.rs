@@ -15,6 +15,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use crate::source::spec::OpenError;
 use crate::source::tls::{TlsServer, TlsStream};
 use crate::source::unix;
+use crate::sys::poll::{PollFd, poll};
 use crate::sys::tcp;
 
 /// When an idle client's host is asked whether it is still there: four times in two minutes. After that it is not.
@@ -137,6 +138,12 @@ impl ListeningSocket {
     /// Whether its clients are inside TLS.
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, ListeningSocket::Tcp(_, Some(_)))
+    }
+
+    /// Whether a client waits to be accepted.
+    pub(super) fn has_waiting(&self) -> bool {
+        let mut waiting = [PollFd::new(self.as_fd())];
+        poll(&mut waiting, Some(Duration::ZERO)).is_ok() && waiting[0].is_ready()
     }
 
     /// Accepts a connection, with its client's address if that has one.
