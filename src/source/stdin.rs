@@ -71,9 +71,13 @@ impl Source for Stdin {
         let mut framer = output.framer();
         match stream::read(&mut input, &mut framer, &mut output, stop, is_file) {
             Ok(stream::End::Stopped { is_all }) => {
-                drop(input);
                 // From now on writes to a pipe fail: nobody would read what is written while the rest is sent.
-                descriptors::leave_stdin();
+                let is_all = match descriptors::leave_stdin(input) {
+                    Some(mut pipe) => {
+                        stream::read_written(&mut pipe, &mut framer, &mut output).unwrap_or(false)
+                    }
+                    None => is_all,
+                };
                 if !is_all {
                     output.cut_off();
                 }

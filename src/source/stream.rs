@@ -79,7 +79,7 @@ pub(super) fn is_late(since: Instant, output: &SourceOutput) -> bool {
 }
 
 /// What the writer considers sent would be lost without a trace: read it before closing. False if there may be more.
-fn read_written<S: Read + AsFd>(
+pub(super) fn read_written<S: Read + AsFd>(
     stream: &mut S,
     framer: &mut Framer,
     output: &mut SourceOutput,

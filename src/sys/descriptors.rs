@@ -1,8 +1,10 @@
 //! Keeps file descriptors in reserve: clients must not take the last ones, which the webhook's connection and followed
 //! files need.
 
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 /// Reserved for the agent itself.
 const RESERVE: u64 = 16;
@@ -17,14 +19,26 @@ pub fn are_scarce(any: &impl AsFd) -> bool {
     }
 }
 
-/// Closes standard input. An empty pipe takes its number, which no other file should get.
-pub fn leave_stdin() {
+/// Closes standard input, of which `input` is the only other copy: writes to a pipe fail from then on. Returns the pipe
+/// once more, with what was still written to it until then. An empty pipe takes the number of standard input, which no
+/// other file should get.
+pub fn leave_stdin(input: File) -> Option<File> {
+    let found = input.metadata();
+    let is_pipe = found.is_ok_and(|found| found.file_type().is_fifo());
+    let open = |fd: RawFd, options: &mut OpenOptions| {
+        let path = format!("/proc/self/fd/{fd}");
+        options.custom_flags(libc::O_NONBLOCK).open(path).ok()
+    };
+    // Keeps what the pipe has, even if its writers end, and is no reader.
+    let kept = is_pipe.then(|| open(input.as_raw_fd(), File::options().write(true)));
+    drop(input);
     if let Ok((empty, _)) = io::pipe() {
         // SAFETY: the call takes two numbers, both of open descriptors. If it fails, standard input stays.
         unsafe {
             libc::dup2(empty.as_raw_fd(), libc::STDIN_FILENO);
         }
     }
+    open(kept??.as_raw_fd(), File::options().read(true))
 }
 
 /// How many files a source may keep open, so that enough descriptors are left for everything else.
