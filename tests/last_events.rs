@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::delivery::start;
 use super::source_http::free_address;
-use super::support::{Answer, Balance, Client, Webhook, eventually};
+use super::support::{self, Agent, Answer, Balance, Client, Webhook, eventually};
 
 /// The line before the last one, if some events are in no count.
 const CUT_OFF: &str = "the agent ended before it had read all that was written";
@@ -65,6 +65,18 @@ const SLOW: [&str; 9] = [
     "--exclude=a.h=*z*",
     "--exclude=a.i=*z*",
 ];
+
+impl End {
+    /// Ends the agent so.
+    fn of(&self, agent: Agent) -> support::Ended {
+        agent.signal(libc::SIGTERM);
+        if self.is_at_once {
+            agent.wait_for_log("shutting down");
+            agent.signal(libc::SIGINT);
+        }
+        agent.wait()
+    }
+}
 
 /// What an agent that was written to has said of it.
 struct Ended {
@@ -130,12 +142,7 @@ fn round(kind: &str, write: &[u8], end: &End) -> Ended {
             .map(|stream| scope.spawn(write_on(stream)))
             .collect();
         hook.wait_for_requests(2);
-        agent.signal(libc::SIGTERM);
-        if end.is_at_once {
-            agent.wait_for_log("shutting down");
-            agent.signal(libc::SIGINT);
-        }
-        let ended = agent.wait();
+        let ended = end.of(agent);
         let balance = ended.balance();
         balance.holds();
         Ended {
@@ -214,12 +221,7 @@ fn what_a_client_of_http_was_told_is_taken_is_counted() {
                 taken
             });
             hook.wait_for_requests(2);
-            agent.signal(libc::SIGTERM);
-            if end.is_at_once {
-                agent.wait_for_log("shutting down");
-                agent.signal(libc::SIGINT);
-            }
-            let ended = agent.wait();
+            let ended = end.of(agent);
             (client.join().unwrap(), ended)
         });
         let (balance, log) = (ended.balance(), ended.log);

@@ -255,11 +255,7 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
             let Some(victim) = self.roster.replaceable() else {
                 break;
             };
-            // It may have sent what it seems to be late with.
-            self.read(victim);
-            if self.roster.replaceable() == Some(victim) {
-                self.close(victim, Refusal::Displaced);
-            }
+            self.displace(victim, |roster| roster.replaceable() == Some(victim));
             if self.connections.len() < before {
                 return true;
             }
@@ -302,15 +298,20 @@ impl<P: Protocol, F: Fn(&SourceOutput, Option<IpAddr>) -> P> Server<'_, P, F> {
                 Admission::Admit => return true,
                 Admission::Refuse => return false,
                 Admission::Replace(victim) => {
-                    // It may have sent what it seems to be late with.
-                    self.read(victim);
-                    if self.roster.admission() == Admission::Replace(victim) {
-                        self.close(victim, Refusal::Displaced);
-                    }
+                    let admission = Admission::Replace(victim);
+                    self.displace(victim, |roster| roster.admission() == admission);
                 }
             }
         }
         false
+    }
+
+    /// Closes one for another, unless it has sent meanwhile what it seemed to be late with.
+    fn displace(&mut self, victim: u64, must_go: impl Fn(&Roster) -> bool) {
+        self.read(victim);
+        if must_go(&self.roster) {
+            self.close(victim, Refusal::Displaced);
+        }
     }
 
     /// Reads what is there, for one turn.
