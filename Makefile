@@ -74,7 +74,7 @@ demo: build ## the agent beside a receiver, on captured events
 .PHONY: test
 test: ## every test; the static binary's needs root
 	@# Stories wait more than they work.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((3 * $$(nproc)))} cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((4 * $$(nproc)))} cargo test --locked --workspace
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory static-test; \
 		else echo 'static: SKIPPED: needs root'; fi
 

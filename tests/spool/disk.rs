@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use crate::source_http::lines;
 use crate::support::{Agent, Answer, Mount, Webhook, arrived, event, eventually};
@@ -63,35 +64,42 @@ impl Faulty {
 
 #[test]
 fn a_disk_that_fails_refuses_clients_until_it_works_again() {
-    for errno in [libc::EIO, libc::EROFS, libc::ENOSPC, libc::EDQUOT] {
-        let Some(faulty) = Faulty::new() else { return };
-        let host = &faulty.host;
-        host.hook.always(Answer::status(503));
-        let agent = faulty.start(&[]);
-        assert_eq!(host.post(&lines(0..5)), 200);
-        faulty.fail(&format!("writev {errno}"));
-        assert_eq!(host.post(&lines(5..7)), 503);
-        agent.wait_for_log("the spool can't be used: ");
-        let is_full = [libc::ENOSPC, libc::EDQUOT].contains(&errno);
-        agent.wait_for_log(match is_full {
-            true => "events of other sources dropped",
-            false => "events of other sources kept in memory",
-        });
-        assert_eq!(host.post(&lines(7..9)), 503);
-        faulty.fail("");
-        agent.wait_for_log("the spool takes events again");
-        assert_eq!(host.post(&lines(9..12)), 200);
-        host.hook.always(Answer::ok());
-        host.hook.wait_for_events(8);
-        let (balance, log) = stop(agent);
-        let mut expected = [numbers(0..5), numbers(9..12)].concat();
-        expected.sort();
-        assert_eq!(sorted(&host.hook), expected, "{log}");
-        assert_eq!(
-            (balance.received, balance.delivered, balance.dropped),
-            (8, 8, 0)
-        );
-    }
+    // Each waits for the next attempt to use the spool.
+    thread::scope(|scope| {
+        for errno in [libc::EIO, libc::EROFS, libc::ENOSPC, libc::EDQUOT] {
+            scope.spawn(move || refused_until_it_works_again(errno));
+        }
+    });
+}
+
+fn refused_until_it_works_again(errno: i32) {
+    let Some(faulty) = Faulty::new() else { return };
+    let host = &faulty.host;
+    host.hook.always(Answer::status(503));
+    let agent = faulty.start(&[]);
+    assert_eq!(host.post(&lines(0..5)), 200);
+    faulty.fail(&format!("writev {errno}"));
+    assert_eq!(host.post(&lines(5..7)), 503);
+    agent.wait_for_log("the spool can't be used: ");
+    let is_full = [libc::ENOSPC, libc::EDQUOT].contains(&errno);
+    agent.wait_for_log(match is_full {
+        true => "events of other sources dropped",
+        false => "events of other sources kept in memory",
+    });
+    assert_eq!(host.post(&lines(7..9)), 503);
+    faulty.fail("");
+    agent.wait_for_log("the spool takes events again");
+    assert_eq!(host.post(&lines(9..12)), 200);
+    host.hook.always(Answer::ok());
+    host.hook.wait_for_events(8);
+    let (balance, log) = stop(agent);
+    let mut expected = [numbers(0..5), numbers(9..12)].concat();
+    expected.sort();
+    assert_eq!(sorted(&host.hook), expected, "{log}");
+    assert_eq!(
+        (balance.received, balance.delivered, balance.dropped),
+        (8, 8, 0)
+    );
 }
 
 #[test]
