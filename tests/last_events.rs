@@ -1,13 +1,16 @@
 //! What writers that go on writing while the agent ends have written: all of it is counted, or the last lines say that
 //! some is not.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 
 use tempfile::TempDir;
 
-use super::delivery::start;
+use super::delivery::{start, start_at};
 use super::source_http::free_address;
 use super::support::{self, Agent, Answer, Balance, Client, Webhook, eventually};
 
@@ -116,10 +119,14 @@ fn round(kind: &str, write: &[u8], end: &End) -> Ended {
         _ => format!("--source={kind}:{}", path.display()),
     };
     let small = ["--buffer-bytes=200KiB", "--max-event-bytes=16KiB", &source];
-    let mut agent = start(&hook.url(), &[&small, &SLOW[..], end.options].concat());
+    let options = [&small, &SLOW[..], end.options].concat();
+    let agent = match kind {
+        "stdin" => start_at(&pipe(&dir), &hook.url(), &options),
+        _ => start(&hook.url(), &options),
+    };
     let streams: Vec<Box<dyn Write + Send>> = match &server {
         Some(server) => vec![Box::new(server.accept().unwrap().0)],
-        None if kind == "stdin" => vec![Box::new(agent.take_stdin())],
+        None if kind == "stdin" => vec![Box::new(writer(&dir))],
         None => (0..WRITERS)
             .map(|_| -> Box<dyn Write + Send> {
                 let connected = || UnixStream::connect(&path).ok();
@@ -249,17 +256,34 @@ fn a_pipe_that_is_written_to_until_the_end_is_counted_or_the_log_says_that_it_is
 /// Nobody would read it: while buffered events are sent, and none of a pipe any more.
 #[test]
 fn no_pipe_takes_events_that_nobody_will_read() {
-    let hook = Webhook::start();
+    let (hook, dir) = (Webhook::start(), TempDir::new().unwrap());
     hook.hold();
-    let mut agent = start(&hook.url(), &["--shutdown-timeout=1h"]);
-    let mut writer = agent.take_stdin();
-    writer.write_all(b"{}\n").unwrap();
+    let agent = start_at(&pipe(&dir), &hook.url(), &["--shutdown-timeout=1h"]);
+    let mut writer = writer(&dir);
+    let mut written = 0;
+    let mut write = || {
+        let is_written = writer.write_all(b"{}\n").is_ok();
+        written += u64::from(is_written);
+        is_written
+    };
+    assert!(write());
     hook.wait_for_requests(1);
     agent.signal(libc::SIGTERM);
-    eventually("nothing is read any more", || {
-        (!agent.has_thread("src-stdin")).then_some(())
-    });
-    assert!(writer.write_all(b"{}\n").is_err(), "{}", agent.log());
+    eventually("no more is taken", || (!write()).then_some(()));
     hook.release();
-    assert_eq!(agent.wait().done().delivered, 1);
+    assert_eq!(agent.wait().done().delivered, written);
+}
+
+/// A named pipe in this directory.
+fn pipe(dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+/// Its end to write to, once the agent has the other one.
+fn writer(dir: &TempDir) -> File {
+    let path = dir.path().join("pipe");
+    File::options().write(true).open(path).unwrap()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::bounds::{LAST_WRITES_AT_ONCE, STOP_MARGIN};
+use super::bounds::{LAST_LINE, LAST_WRITES_AT_ONCE, STOP_MARGIN};
 use super::memory::Memory;
 use super::supervise::{Action, Event, Supervisor};
 use super::systemd::Notify;
@@ -180,7 +180,7 @@ impl Agent {
         if let Some(status_file) = self.status_file {
             status_file.finish(last, left() / 2);
         }
-        let is_logged = log::flush(left());
+        let is_logged = log::flush(left().max(LAST_LINE));
         if !is_logged || supervisor.has_threads() {
             exit::at_once(is_success);
         }

@@ -14,7 +14,11 @@ pub(crate) const TOKEN: &str = "Splunk B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
 /// An agent that sends at once and tries again soon. It sums up so rarely that a test sees only what is logged at once.
 pub(crate) fn prompt() -> AgentCommand {
-    let mut command = Agent::command();
+    promptly(Agent::command())
+}
+
+/// Has this agent send at once, and so on.
+pub(crate) fn promptly(mut command: AgentCommand) -> AgentCommand {
     // By the environment, so that a test's own flags win.
     for (name, value) in [
         ("BATCH_AGE", "0"),
@@ -29,7 +33,16 @@ pub(crate) fn prompt() -> AgentCommand {
 
 /// Such an agent that reads a pipe, unless `more` says otherwise.
 pub(crate) fn start(endpoint: &str, more: &[&str]) -> Agent {
-    let command = prompt().env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", TOKEN);
+    spawn(prompt(), endpoint, more)
+}
+
+/// Such an agent that reads this named pipe.
+pub(crate) fn start_at(pipe: &Path, endpoint: &str, more: &[&str]) -> Agent {
+    spawn(promptly(Agent::command_at(pipe)), endpoint, more)
+}
+
+fn spawn(command: AgentCommand, endpoint: &str, more: &[&str]) -> Agent {
+    let command = command.env("S3_AUDIT_WEBHOOK_AUTH_TOKEN", TOKEN);
     command.arg("run").endpoint(endpoint).args(more).spawn()
 }
 

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -105,7 +106,7 @@ impl AgentCommand {
     }
 
     /// Runs it in this directory.
-    pub(crate) fn in_dir(mut self, dir: &std::path::Path) -> Self {
+    pub(crate) fn in_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
@@ -216,6 +217,14 @@ impl Agent {
         let shell = AgentCommand::of("sh").args(["-c", enter]);
         let processes = cgroup.processes();
         shell.arg(processes).arg(BINARY).with_state_dir()
+    }
+
+    /// The same with this named pipe as its stdin, which nobody else can read. Of the usual one, a process that another
+    /// test forks has a copy for a moment.
+    pub(crate) fn command_at(pipe: &Path) -> AgentCommand {
+        let shell = AgentCommand::of("sh").args(["-c", r#"exec "$@" <"$0""#]);
+        let shell = shell.stdin(Stdio::null()).arg(pipe);
+        shell.arg(BINARY).with_state_dir()
     }
 
     /// Everything that it has logged so far, in whole lines.
