@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Agent, Webhook, arrived};
 
-use super::{agent, verify};
+use super::{SELDOM, agent, verify};
 
 #[test]
 fn a_file_that_is_no_export_is_named() {
@@ -30,7 +30,7 @@ fn an_export_may_have_events_that_other_programs_do_not_read() {
     for odd in [r#""\udcff""#, "1e999", &deep] {
         let event = format!("{{\"key\":{odd}}}");
         let hook = Webhook::start();
-        let ended = agent(&hook, Path::new("/proc/none"), &[]).input(event + "\n");
+        let ended = agent(&hook, Path::new("/proc/none"), &[SELDOM]).input(event + "\n");
         assert_eq!(ended.run().done().delivered, 3);
         let wrap = |line| format!("{{\"result\":{line}}}");
         let (code, found, text) = verify(&arrived(&hook).into_iter().map(wrap).collect::<Vec<_>>());

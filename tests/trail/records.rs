@@ -235,7 +235,7 @@ fn each_start_goes_on_where_the_last_one_ended() {
 #[test]
 fn plain_lines_stay_as_they_are_and_the_request_says_which_they_are() {
     let (hook, dir) = (Webhook::start(), tempfile::tempdir().unwrap());
-    let options = ["--format=ndjson", "--exclude=op=get"];
+    let options = ["--format=ndjson", "--exclude=op=get", SELDOM];
     agent(&hook, dir.path(), &options)
         .input("{\"op\":\"get\"}\n{\"op\":\"put\"}\n")
         .run()
