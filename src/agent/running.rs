@@ -154,7 +154,7 @@ impl Agent {
         let has_failed = self.abort.is_triggered() || is_down();
         let is_success = supervisor.was_signalled() || !has_failed;
         end_at_signal(self.events, is_success);
-        // Each of these gets half of the remaining time, the last one all of it.
+        // Each of these gets half of the remaining time, the last one all of it; the log has a time of its own.
         let left = || end.saturating_duration_since(Instant::now());
         if let Some(spool) = self.spool {
             self.report.left(spool.finish(left() / 2));
@@ -178,7 +178,7 @@ impl Agent {
         // Here and not by a sender: one may be stuck.
         let last = self.report.stopped(self.stats.resuming().events());
         if let Some(status_file) = self.status_file {
-            status_file.finish(last, left() / 2);
+            status_file.finish(last, left());
         }
         let is_logged = log::flush(left().max(LAST_LINE));
         if !is_logged || supervisor.has_threads() {

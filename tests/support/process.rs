@@ -137,8 +137,9 @@ impl Process {
 
     /// Leaves it this many more descriptors, as `prlimit --nofile` does. Returns the limit.
     pub(crate) fn leave_descriptors(&self, count: usize) -> u64 {
-        // The limit applies to their numbers.
-        let open = self.descriptors();
+        // The limit applies to their numbers. One that is about to be closed would be counted as room for one more.
+        let mut open = self.descriptors();
+        open.retain(|open| !is_passing(open));
         let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
         let open: Vec<_> = open.iter().filter_map(number).collect();
         let limit = libc::rlimit {
@@ -225,6 +226,14 @@ fn status(id: u32, name: &str) -> Option<usize> {
         &fs::read_to_string(format!("/proc/{id}/status")).ok()?,
         name,
     )
+}
+
+/// Whether this descriptor is one that is closed in a moment: of a file or directory that is being written, or of /proc.
+fn is_passing(open: &Path) -> bool {
+    let Ok(to) = fs::read_link(open) else {
+        return true;
+    };
+    to.starts_with("/proc") || to.is_dir() || to.extension().is_some_and(|end| end == "new")
 }
 
 fn figure(status: &str, name: &str) -> Option<usize> {
