@@ -1,5 +1,7 @@
 //! The names of what is secret, and what of their values is.
 
+use memchr::memchr2;
+
 use super::name::{MAX_NAME, folded, last_name};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,9 @@ impl Names {
 
     /// The name that this text ends with.
     pub(super) fn named(&self, text: &[u8]) -> Option<&Name> {
+        if !self.may_name(text) {
+            return None;
+        }
         let mut room = [0; MAX_NAME];
         let name = last_name(text, &mut room);
         // In JSON within JSON, line breaks and tabs are a letter behind two or more backslashes.
@@ -138,6 +143,18 @@ impl Names {
             self.0.iter().find(|known| known.text == name)
         };
         find(name).or_else(|| find(behind_escape))
+    }
+
+    /// False for most texts that end with no name, such as signatures: what has no escape must have a name's last bytes.
+    fn may_name(&self, text: &[u8]) -> bool {
+        let Some(last) = text.last_chunk::<2>() else {
+            return true;
+        };
+        let last = last.map(folded);
+        self.0
+            .iter()
+            .any(|known| known.text.ends_with(&last) || known.text.len() < 2)
+            || memchr2(b'%', b'\\', text).is_some()
     }
 }
 
