@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) const SENDERS: Duration = Duration::from_millis(400);
 /// How long sources may take from then on: to read what was written before they refused more, and to count it.
 pub(super) const SOURCES: Duration = Duration::from_millis(1000);
-/// The end comes within this time after `--shutdown-timeout`.
+/// The end comes within this time after `--shutdown-timeout`; [`LAST_LINE`] later if the log takes nothing.
 pub(super) const OVERTIME: Duration = Duration::from_millis(1500);
 /// systemd is told that stopping may take this much longer than `--shutdown-timeout`.
 pub(super) const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -37,6 +37,7 @@ mod tests {
         assert!(AT_ONCE <= SENDERS && SENDERS <= SOURCES);
         assert!(LAST_WRITES_AT_ONCE <= MARGIN && LAST_WRITES_AT_ONCE <= LAST_WRITES);
         assert!(SOURCES + MARGIN <= OVERTIME);
+        assert!(OVERTIME + MARGIN <= STOP_MARGIN);
         assert!(OVERTIME + LAST_LINE < STOP_MARGIN);
     }
 }

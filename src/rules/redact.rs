@@ -19,13 +19,8 @@ pub use super::mask::Redacted;
 #[derive(Debug, Clone)]
 pub struct Redactor {
     names: Names,
-    /// The last eight bytes of names, and which bits of those count.
-    lasts: Vec<(u64, u64)>,
     endings: Endings,
 }
-
-/// Makes letters lower-case, and turns `_` into what `-` is turned into, too.
-const FOLDED: u64 = u64::from_be_bytes([0x72; 8]);
 
 /// Between a header's name and its value in a list, there may be so many other members.
 const MAX_BETWEEN: usize = 2;
@@ -35,21 +30,8 @@ impl Redactor {
     /// `None` if there is nothing to mask.
     pub fn new<'a>(s3: bool, fields: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let names = Names::new(s3, fields);
-        let mut lasts: Vec<(u64, u64)> = Vec::new();
-        for text in names.texts() {
-            let last = text.iter().rev().take(8).rev();
-            let last = last.fold(0, |last, byte| last << 8 | u64::from(*byte)) | FOLDED;
-            let unused = 64 - 8 * text.len().min(8) as u32;
-            if !is_any_of(&lasts, last) {
-                lasts.push((last, u64::MAX.checked_shr(unused).unwrap_or(0)));
-            }
-        }
         let endings = Endings::of(names.texts());
-        (!lasts.is_empty()).then_some(Redactor {
-            names,
-            lasts,
-            endings,
-        })
+        (!names.is_empty()).then_some(Redactor { names, endings })
     }
 
     /// Checks the name of a member that should be masked.
@@ -106,12 +88,6 @@ impl Redactor {
         }
     }
 
-    /// Whether a text without escapes may end with a name, by its last eight bytes.
-    fn may_be_named(&self, text: &[u8]) -> bool {
-        text.last_chunk()
-            .is_none_or(|last| is_any_of(&self.lasts, u64::from_be_bytes(*last) | FOLDED))
-    }
-
     /// Whether the whole value of a member of this name is masked.
     pub(super) fn masks(&self, name: &str) -> bool {
         let name = self.names.named(name.as_bytes());
@@ -120,7 +96,7 @@ impl Redactor {
 
     /// Masks the value after this end of a name, if the name is that of a secret.
     fn look_at_end(&self, pass: &mut Pass<'_>, end: usize, has_escapes: bool) {
-        if !has_escapes && !self.may_be_named(&pass.lines[..end]) {
+        if !has_escapes && !self.names.may_end(&pass.lines[..end]) {
             return;
         }
         pass.mask_nested_before(end);
@@ -232,11 +208,6 @@ impl Redactor {
         looked_at(end - start);
         self.names.named(&pass.lines[start..end])
     }
-}
-
-fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
-    let mut lasts = lasts.iter();
-    lasts.any(|(last, mask)| (text ^ last) & mask == 0)
 }
 
 /// The text in the quotes that begin here, if it can't contain a secret's name and its value, and what follows them.

@@ -91,9 +91,16 @@ impl Name {
     }
 }
 
+/// Makes letters lower-case, and turns `_` into what `-` is turned into, too.
+const FOLDED: u64 = u64::from_be_bytes([0x72; 8]);
+
 /// The names whose values are masked; first those that others may end with.
 #[derive(Debug, Clone)]
-pub(super) struct Names(Vec<Name>);
+pub(super) struct Names {
+    names: Vec<Name>,
+    /// The last eight bytes of names, and which bits of those count.
+    lasts: Vec<(u64, u64)>,
+}
 
 impl Names {
     /// These, and those of S3's secrets.
@@ -118,16 +125,31 @@ impl Names {
             }
         }
         names.sort_by_key(|name| name.text.len());
-        Names(names)
+        let mut lasts: Vec<(u64, u64)> = Vec::new();
+        for name in &names {
+            let text = &name.text;
+            let last = text.iter().rev().take(8).rev();
+            let last = last.fold(0, |last, byte| last << 8 | u64::from(*byte)) | FOLDED;
+            let unused = 64 - 8 * text.len().min(8) as u32;
+            if !is_any_of(&lasts, last) {
+                lasts.push((last, u64::MAX.checked_shr(unused).unwrap_or(0)));
+            }
+        }
+        Names { names, lasts }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
     }
 
     pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|name| &*name.text)
+        self.names.iter().map(|name| &*name.text)
     }
 
     /// The name that this text ends with.
     pub(super) fn named(&self, text: &[u8]) -> Option<&Name> {
-        if !self.may_name(text) {
+        // Most values that are masked, such as signatures, name nothing.
+        if !self.may_end(text) && memchr2(b'%', b'\\', text).is_none() {
             return None;
         }
         let mut room = [0; MAX_NAME];
@@ -140,22 +162,21 @@ impl Names {
         };
         let find = |name| {
             let name = without_prefix(name);
-            self.0.iter().find(|known| known.text == name)
+            self.names.iter().find(|known| known.text == name)
         };
         find(name).or_else(|| find(behind_escape))
     }
 
-    /// False for most texts that end with no name, such as signatures: what has no escape must have a name's last bytes.
-    fn may_name(&self, text: &[u8]) -> bool {
-        let Some(last) = text.last_chunk::<2>() else {
-            return true;
-        };
-        let last = last.map(folded);
-        self.0
-            .iter()
-            .any(|known| known.text.ends_with(&last) || known.text.len() < 2)
-            || memchr2(b'%', b'\\', text).is_some()
+    /// Whether a text without escapes may end with a name, by its last eight bytes.
+    pub(super) fn may_end(&self, text: &[u8]) -> bool {
+        text.last_chunk()
+            .is_none_or(|last| is_any_of(&self.lasts, u64::from_be_bytes(*last) | FOLDED))
     }
+}
+
+fn is_any_of(lasts: &[(u64, u64)], text: u64) -> bool {
+    let mut lasts = lasts.iter();
+    lasts.any(|(last, mask)| (text ^ last) & mask == 0)
 }
 
 /// Ceph RGW writes headers as CGI does.
